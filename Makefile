@@ -1,0 +1,50 @@
+# The commands of this project. `make` alone lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test lint types check serve docs bench fuzz soak clean
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.venv/.ok: pyproject.toml requirements/dev.txt requirements/uv.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Install Python 3.11 or newer."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=... names another."; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/.ok  ## The main job, end to end: deploy, share, predict, revoke (KEEP=1 leaves the server up)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: .venv/.ok  ## The whole test suite, real components included
+	@$(BIN)/python -m tests.needs
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: .venv/.ok  ## Format, lint, import rules
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/lint-imports --no-cache | tail -n 3
+
+types: .venv/.ok  ## Strict type check
+	@$(BIN)/mypy
+
+check: lint types test  ## All that must hold before a change lands
+
+serve: .venv/.ok  ## A server on ./mlgate-data (after mlgate admin init)
+	@$(BIN)/mlgate serve
+
+docs: .venv/.ok  ## Write the reference pages from the method table
+	@$(BIN)/python -m docs.reference
+
+bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
+	@$(BIN)/python -m bench
+
+fuzz: .venv/.ok  ## Random worlds and requests, for longer
+	@MLGATE_FUZZ_WORLDS=$${MLGATE_FUZZ_WORLDS:-300000} $(BIN)/pytest tests/properties tests/fuzz
+
+soak: .venv/.ok  ## Kill and restart a loaded server for a while
+	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} $(BIN)/pytest tests/recovery
+
+clean:  ## Remove the environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,106 @@
+"""The tables. One definition serves SQLite and PostgreSQL; `migrations/` brings older databases to it.
+
+`resources` holds every named thing as its own JSON message; `facts` holds what every process keeps in memory (policies,
+roles, accounts, ...), each row with the revision that wrote it, so that a process that knows revision n asks for the
+rows above n. A fact that is gone stays as a row without a value, or others would never hear of it. `revision` is one
+row with one number.
+
+Names are compared by code point on both databases: SQLite does so by default, PostgreSQL through the "C" collation.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+Name = String().with_variant(String(collation="C"), "postgresql")
+
+revision = Table("revision", metadata, Column("id", Integer, primary_key=True), Column("n", BigInteger, nullable=False))
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("parent", Name, nullable=False),
+    Column("uid", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("hidden", Text, nullable=False),
+    Column("etag", LargeBinary, nullable=False),
+    Column("created", String, nullable=False),
+    Index("resources_in_parent", "parent", "kind", "name"),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("kind", String, nullable=False),
+    Column("key", Name, nullable=False),
+    Column("value", Text),
+    Column("revision", BigInteger, nullable=False),
+    PrimaryKeyConstraint("kind", "key"),
+    Index("facts_by_revision", "revision"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("principal", String, nullable=False),
+    Column("uid", String, nullable=False),
+    Column("expires", Float, nullable=False),
+    Index("tokens_by_expiry", "expires"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("name", Name, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("fence", BigInteger, nullable=False, default=0),
+    Column("lease_owner", String, nullable=False, default=""),
+    Column("lease_until", Float, nullable=False, default=0),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("time", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("resource", Name, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("permission", String, nullable=False),
+    Column("because", Text),
+    Column("outcome", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("audit_by_resource", "resource", "id"),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("bucket", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("bucket", "name"),
+)

@@ -1,0 +1,170 @@
+"""The database behind the port `Store`: SQLite in the data directory, or PostgreSQL.
+
+Two things differ between them and are kept here. Writers: SQLite takes its one write lock at the start (BEGIN
+IMMEDIATE), and a lock of this process lines its threads up first, so that they wait in order and do not spin; on
+PostgreSQL a writer locks the revision row. So on both, writes happen one after another, and nothing decided on an old
+policy is committed after a new one. Reading the revision: on SQLite a statement on a connection that each thread keeps,
+a few microseconds; on PostgreSQL one round trip.
+
+Durability: WAL with synchronous=FULL, so that what was answered survives a pulled plug.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from mlgate.adapters.db import schema
+from mlgate.adapters.db.transaction import SqlTransaction
+from mlgate.ports import Fact, Task, Transaction
+
+_TASKS = schema.tasks
+
+
+def engine_for(url: str, pool_size: int = 16) -> Engine:
+    """An engine with the pragmas of the embedded database, or a pool of PostgreSQL connections."""
+    if not url.startswith("sqlite"):
+        plain = url.replace("postgres://", "postgresql://", 1).replace("postgresql://", "postgresql+psycopg://", 1)
+        return sa.create_engine(plain, pool_size=pool_size, max_overflow=16, pool_pre_ping=True)
+    engine = sa.create_engine(url, pool_size=pool_size, max_overflow=64, connect_args={"timeout": 30})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN DEFERRED"
+        )
+
+    return engine
+
+
+def sqlite_url(data_dir: Path) -> str:
+    return f"sqlite:///{data_dir / 'mlgate.db'}"
+
+
+class SqlStore:
+    def __init__(self, url: str) -> None:
+        self._engine = engine_for(url)
+        self._sqlite = self._engine.dialect.name == "sqlite"
+        self._writer = threading.Lock()
+        self._local = threading.local()
+        self._raw: list[Any] = []
+
+    def close(self) -> None:
+        for raw in self._raw:
+            raw.close()
+        self._raw.clear()
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        with self._engine.connect() as connection, connection.begin():
+            yield SqlTransaction(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        if not self._sqlite:
+            with self._engine.connect() as connection, connection.begin():
+                connection.execute(sa.select(schema.revision.c.n).with_for_update())
+                yield SqlTransaction(connection)
+            return
+        with self._writer, self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield SqlTransaction(connection)
+
+    # ----------------------------------------------------------------------------------------------------- facts
+
+    def revision(self) -> int:
+        if not self._sqlite:
+            with self._engine.connect() as connection:
+                return int(connection.execute(sa.select(schema.revision.c.n)).scalar_one())
+        try:
+            cursor = self._local.cursor
+        except AttributeError:
+            cursor = self._local.cursor = self._held_cursor()
+        return int(cursor.execute("SELECT n FROM revision WHERE id = 1").fetchone()[0])
+
+    def _held_cursor(self) -> sqlite3.Cursor:
+        held = sqlite3.connect(self._engine.url.database or "", isolation_level=None, check_same_thread=False)
+        held.execute("PRAGMA busy_timeout=30000")
+        self._raw.append(held)
+        return held.cursor()
+
+    def changes(self, since: int) -> tuple[int, list[Fact]]:
+        f = schema.facts
+        with self._engine.connect() as connection, connection.begin():
+            revision = int(connection.execute(sa.select(schema.revision.c.n)).scalar_one())
+            rows = connection.execute(
+                sa.select(f.c.kind, f.c.key, f.c.value)
+                .where(f.c.revision > since, f.c.revision <= revision)
+                .order_by(f.c.revision)
+            )
+            return revision, [Fact(r.kind, r.key, None if r.value is None else json.loads(r.value)) for r in rows]
+
+    # ----------------------------------------------------------------------------------------------------- tasks
+
+    def claim(self, worker: str, now: datetime, lease_seconds: float) -> Task | None:
+        due = sa.select(_TASKS.c.name).where(_TASKS.c.lease_until < now.timestamp()).order_by(_TASKS.c.lease_until)
+        due = due.limit(1) if self._sqlite else due.limit(1).with_for_update(skip_locked=True)
+        statement = (
+            sa.update(_TASKS)
+            .where(_TASKS.c.name == due.scalar_subquery())
+            .values(
+                lease_owner=worker,
+                lease_until=now.timestamp() + lease_seconds,
+                attempts=_TASKS.c.attempts + 1,
+                fence=_TASKS.c.fence + 1,
+            )
+            .returning(_TASKS)
+        )
+        if not self._any_due(now):
+            return None
+        with self._claiming() as connection:
+            row = connection.execute(statement).first()
+        return Task(row.name, row.kind, json.loads(row.body), row.attempts, row.fence) if row else None
+
+    def _any_due(self, now: datetime) -> bool:
+        """Looked up before the write lock is taken: an idle worker must not hold up writers."""
+        with self._engine.connect() as connection, connection.begin():
+            query = sa.select(_TASKS.c.name).where(_TASKS.c.lease_until < now.timestamp()).limit(1)
+            return connection.execute(query).first() is not None
+
+    def renew(self, task: Task, worker: str, now: datetime, lease_seconds: float) -> bool:
+        with self._claiming() as connection:
+            done = connection.execute(
+                sa.update(_TASKS)
+                .where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence, _TASKS.c.lease_owner == worker)
+                .values(lease_until=now.timestamp() + lease_seconds)
+            )
+            return done.rowcount == 1
+
+    def release(self, task: Task, now: datetime, delay_seconds: float) -> None:
+        with self._claiming() as connection:
+            connection.execute(
+                sa.update(_TASKS)
+                .where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence)
+                .values(lease_until=now.timestamp() + delay_seconds)
+            )
+
+    @contextmanager
+    def _claiming(self) -> Iterator[Connection]:
+        """A write transaction that takes no part in the ordering against policies."""
+        if not self._sqlite:
+            with self._engine.connect() as connection, connection.begin():
+                yield connection
+            return
+        with self._writer, self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection

@@ -1,0 +1,270 @@
+"""One unit of work on the database: the port `Transaction`, for both dialects, in SQLAlchemy Core."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import IntegrityError
+
+from mlgate.adapters.db import schema
+from mlgate.core.errors import Aborted, AlreadyExists
+from mlgate.core.iam.policy import Policy, from_plain, to_plain
+from mlgate.core.wire import format_timestamp, parse_timestamp
+from mlgate.ports import AuditEntry, Record, StoredObject, Task, Token
+
+_RESOURCES, _FACTS, _OBJECTS, _TASKS, _TOKENS = (
+    schema.resources,
+    schema.facts,
+    schema.objects,
+    schema.tasks,
+    schema.tokens,
+)
+
+
+class SqlTransaction:
+    """INVARIANT: `_bump` runs at most once a transaction, before the first fact is written; every fact of the
+    transaction carries the number that it made."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+        self._bumped = 0
+
+    # -------------------------------------------------------------------------------------------------- revision
+
+    def revision(self) -> int:
+        return int(self._db.execute(sa.select(schema.revision.c.n)).scalar_one())
+
+    def _bump(self) -> int:
+        if not self._bumped:
+            r = schema.revision
+            self._bumped = self._db.execute(sa.update(r).values(n=r.c.n + 1).returning(r.c.n)).scalar_one()
+        return self._bumped
+
+    # ------------------------------------------------------------------------------------------------- resources
+
+    def get(self, name: str) -> Record | None:
+        row = self._db.execute(sa.select(_RESOURCES).where(_RESOURCES.c.name == name)).first()
+        return _record(row) if row else None
+
+    def insert(self, record: Record) -> None:
+        record.etag = secrets.token_bytes(8)
+        try:
+            with self._db.begin_nested():
+                self._db.execute(sa.insert(_RESOURCES).values(**_columns(record)))
+        except IntegrityError:
+            raise AlreadyExists(f'Resource "{record.name}" already exists.') from None
+
+    def update(self, record: Record) -> None:
+        before, record.etag = record.etag, secrets.token_bytes(8)
+        changed = self._db.execute(
+            sa.update(_RESOURCES)
+            .where(_RESOURCES.c.name == record.name, _RESOURCES.c.uid == record.uid, _RESOURCES.c.etag == before)
+            .values(**_columns(record))
+        )
+        if changed.rowcount != 1:
+            raise Aborted(f'"{record.name}" was changed at the same time; read it again and retry.')
+
+    def delete(self, name: str) -> None:
+        self._db.execute(sa.delete(_RESOURCES).where(_RESOURCES.c.name == name))
+
+    def children(self, parent: str, kind: str, *, after: str = "", limit: int | None = None) -> list[Record]:
+        t = _RESOURCES
+        query = sa.select(t).where(t.c.parent == parent, t.c.kind == kind, t.c.name > after).order_by(t.c.name)
+        return [_record(row) for row in self._db.execute(query.limit(limit) if limit is not None else query)]
+
+    def find(self, kind: str) -> list[Record]:
+        rows = self._db.execute(sa.select(_RESOURCES).where(_RESOURCES.c.kind == kind).order_by(_RESOURCES.c.name))
+        return [_record(row) for row in rows]
+
+    def has_any(self, parent: str, kind: str) -> bool:
+        return bool(self.children(parent, kind, limit=1))
+
+    # ---------------------------------------------------------------------------------------- facts and policies
+
+    def set_fact(self, kind: str, key: str, value: Any) -> None:
+        revision = self._bump()
+        values = {
+            "kind": kind,
+            "key": key,
+            "value": None if value is None else json.dumps(value, separators=(",", ":")),
+            "revision": revision,
+        }
+        statement = _insert(self._db, _FACTS).values(**values)
+        self._db.execute(
+            statement.on_conflict_do_update(
+                index_elements=["kind", "key"], set_={"value": values["value"], "revision": revision}
+            )
+        )
+
+    def fact(self, kind: str, key: str) -> Any:
+        value = self._db.execute(
+            sa.select(_FACTS.c.value).where(_FACTS.c.kind == kind, _FACTS.c.key == key)
+        ).scalar_one_or_none()
+        return None if value is None else json.loads(value)
+
+    def facts(self, kind: str) -> dict[str, Any]:
+        rows = self._db.execute(
+            sa.select(_FACTS.c.key, _FACTS.c.value).where(_FACTS.c.kind == kind, _FACTS.c.value.is_not(None))
+        )
+        return {row.key: json.loads(row.value) for row in rows}
+
+    def policy(self, resource: str) -> Policy | None:
+        value = self.fact("policy", resource)
+        return None if value is None else from_plain(value)
+
+    def set_policy(self, resource: str, policy: Policy | None) -> Policy | None:
+        if policy is None:
+            if self.fact("policy", resource) is not None:
+                self.set_fact("policy", resource, None)
+            return None
+        stored = Policy(policy.bindings, secrets.token_bytes(8), policy.version, policy.audit_configs)
+        self.set_fact("policy", resource, to_plain(stored))
+        return stored
+
+    def policies_naming(self, member: str) -> list[tuple[str, Policy]]:
+        quoted = json.dumps(member).replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+        rows = self._db.execute(
+            sa.select(_FACTS.c.key, _FACTS.c.value).where(
+                _FACTS.c.kind == "policy", _FACTS.c.value.like(f"%{quoted}%", escape="\\")
+            )
+        )
+        return [(row.key, from_plain(json.loads(row.value))) for row in rows]
+
+    # ------------------------------------------------------------------------------------------ audit and tokens
+
+    def audit(self, entry: AuditEntry) -> None:
+        self._db.execute(
+            sa.insert(schema.audit_entries).values(
+                time=format_timestamp(entry.time),
+                request_id=entry.request_id,
+                method=entry.method,
+                resource=entry.resource,
+                principal=entry.principal,
+                permission=entry.permission,
+                because=None if entry.because is None else json.dumps(entry.because),
+                outcome=entry.outcome,
+                detail=json.dumps(entry.detail),
+            )
+        )
+
+    def add_token(self, token: Token) -> None:
+        self._db.execute(
+            sa.insert(_TOKENS).values(
+                digest=token.digest, principal=token.principal, uid=token.uid, expires=token.expires.timestamp()
+            )
+        )
+
+    def token(self, digest: bytes) -> Token | None:
+        row = self._db.execute(sa.select(_TOKENS).where(_TOKENS.c.digest == digest)).first()
+        return Token(row.digest, row.principal, datetime.fromtimestamp(row.expires, UTC), row.uid) if row else None
+
+    def drop_expired_tokens(self, now: datetime) -> int:
+        return self._db.execute(sa.delete(_TOKENS).where(_TOKENS.c.expires < now.timestamp())).rowcount
+
+    # ----------------------------------------------------------------------------------------------------- tasks
+
+    def enqueue(self, task: Task) -> None:
+        self._db.execute(
+            sa.insert(_TASKS).values(name=task.name, kind=task.kind, body=json.dumps(task.body), fence=task.fence)
+        )
+
+    def finish(self, task: Task) -> bool:
+        gone = self._db.execute(sa.delete(_TASKS).where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence))
+        return gone.rowcount == 1
+
+    def find_tasks(self) -> list[str]:
+        return [row.name for row in self._db.execute(sa.select(_TASKS.c.name))]
+
+    # --------------------------------------------------------------------------------------------------- objects
+
+    def get_object(self, bucket: str, name: str) -> StoredObject | None:
+        row = self._db.execute(sa.select(_OBJECTS).where(_OBJECTS.c.bucket == bucket, _OBJECTS.c.name == name)).first()
+        return _stored(row) if row else None
+
+    def put_object(self, stored: StoredObject) -> None:
+        values = {
+            "generation": stored.generation,
+            "digest": stored.digest,
+            "size": stored.size,
+            "body": json.dumps(stored.body),
+        }
+        statement = _insert(self._db, _OBJECTS).values(bucket=stored.bucket, name=stored.name, **values)
+        self._db.execute(statement.on_conflict_do_update(index_elements=["bucket", "name"], set_=values))
+
+    def delete_object(self, bucket: str, name: str) -> bool:
+        gone = self._db.execute(sa.delete(_OBJECTS).where(_OBJECTS.c.bucket == bucket, _OBJECTS.c.name == name))
+        return gone.rowcount == 1
+
+    def list_objects(
+        self, bucket: str, *, prefix: str = "", after: str = "", until: str | None = None, limit: int | None = None
+    ) -> list[StoredObject]:
+        t = _OBJECTS
+        query = sa.select(t).where(t.c.bucket == bucket, t.c.name > after).order_by(t.c.name)
+        if prefix:
+            query = query.where(t.c.name >= prefix)
+            if end := _behind(prefix):
+                query = query.where(t.c.name < end)
+        if until is not None:
+            query = query.where(t.c.name < until)
+        return [_stored(row) for row in self._db.execute(query.limit(limit) if limit is not None else query)]
+
+    def blob_digests(self) -> set[str]:
+        digests = {row.digest for row in self._db.execute(sa.select(_OBJECTS.c.digest))}
+        hidden = self._db.execute(sa.select(_RESOURCES.c.hidden).where(_RESOURCES.c.kind == "version"))
+        for row in hidden:
+            digests.update(entry["digest"] for entry in json.loads(row.hidden).get("files", []))
+        return digests
+
+
+def _behind(prefix: str) -> str:
+    """The smallest text greater than every text that starts with `prefix`; "" when there is none."""
+    stripped = prefix.rstrip("\U0010ffff")
+    if not stripped:
+        return ""
+    last = ord(stripped[-1]) + 1
+    return stripped[:-1] + chr(0xE000 if last == 0xD800 else last)
+
+
+def _insert(db: Connection, table: sa.Table) -> Any:
+    if db.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+
+        return insert(table)
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table)
+
+
+def _columns(record: Record) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "parent": record.parent,
+        "uid": record.uid,
+        "body": json.dumps(record.body, separators=(",", ":")),
+        "hidden": json.dumps(record.hidden, separators=(",", ":")),
+        "etag": record.etag,
+        "created": format_timestamp(record.created),
+    }
+
+
+def _record(row: Row[Any]) -> Record:
+    return Record(
+        name=row.name,
+        kind=row.kind,
+        parent=row.parent,
+        uid=row.uid,
+        body=json.loads(row.body),
+        created=parse_timestamp(row.created),
+        etag=row.etag,
+        hidden=json.loads(row.hidden),
+    )
+
+
+def _stored(row: Row[Any]) -> StoredObject:
+    return StoredObject(row.bucket, row.name, row.generation, row.digest, row.size, json.loads(row.body))

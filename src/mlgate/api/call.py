@@ -1,0 +1,140 @@
+"""What a handler gets: the call, its transaction, and the services behind the ports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from mlgate.api.method import Method, Registry
+from mlgate.core.errors import NotFound, PermissionDenied
+from mlgate.core.iam.roles import Role
+from mlgate.ports import Blobs, Clock, Ids, ModelHost, Record, Store, Token, Transaction
+from mlgate.settings import Settings
+from mlgate.snapshot import Snapshot
+
+T = TypeVar("T")
+
+
+class Identity(Protocol):
+    """Who is calling, by the token that they bear."""
+
+    def identify(self, bearer: str) -> str:
+        """The principal. Raises Unauthenticated."""
+
+    def issue(self, tx: Transaction, principal: str, lifetime: float, uid: str = "") -> tuple[str, Token]:
+        """A new bearer token, stored by its digest only."""
+
+    def make_key(self) -> tuple[str, str]:
+        """A new RSA key pair for a service account: private and public, in PEM."""
+
+    def verify(self, assertion: str, public_pem: str) -> dict[str, Any]:
+        """The claims of an RS256 token signed by that key. Raises Unauthenticated; says nothing of time or audience."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything behind the door; made once by `app.py`."""
+
+    registry: Registry
+    store: Store
+    snapshot: Snapshot
+    blobs: Blobs
+    host: ModelHost
+    identity: Identity
+    clock: Clock
+    ids: Ids
+    settings: Settings
+    roles: Mapping[str, Role]
+    executor: Executor
+    #: Directory of the deployed models; a version's files are in the folder of their digest.
+    models_dir: Path
+    #: What /healthz adds to its answer, such as how model code is confined.
+    health: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(slots=True)
+class Request:
+    """An HTTP request as the door sees it, whether it came alone or in a batch."""
+
+    http: str
+    raw_path: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: Callable[[int], Awaitable[bytes]]
+    stream: Callable[[], AsyncIterator[bytes]]
+    base_url: str
+    request_id: str
+
+
+@dataclass(slots=True)
+class Response:
+    """A raw answer; handlers that return a message get one made for them. `body` may be a stream of chunks."""
+
+    status: int = 200
+    body: bytes | AsyncIterator[bytes] = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    media_type: str = "application/json; charset=UTF-8"
+
+
+@dataclass(slots=True)
+class Call:
+    """One authorized call. `resource` is what the permission was checked on; `tx` is set for READ and WRITE rows."""
+
+    services: Services
+    method: Method
+    request: Request
+    principal: str
+    resource: str
+    params: dict[str, str]
+    query: dict[str, Any]
+    now: datetime
+    tx: Transaction = None  # type: ignore[assignment]  # STREAM handlers open their own
+    #: Handlers may add what the audit entry should remember, such as a policy's change.
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return self.services.settings
+
+    def may(self, permission: str, resource: str) -> bool:
+        return self.services.snapshot.decide(self.principal, permission, resource)
+
+    def require(self, permission: str, resource: str) -> None:
+        """Raises PermissionDenied."""
+        if not self.may(permission, resource):
+            raise denied(permission, resource)
+
+    async def on_thread(self, work: Callable[[Transaction], T], *, write: bool = False) -> T:
+        """For STREAM handlers: run `work` on a thread, in a transaction of its own; a writing one authorizes the call
+        again first (a slow upload cannot outlive a revocation)."""
+
+        def unit() -> T:
+            store = self.services.store
+            with store.write() if write else store.read() as tx:
+                requires = self.method.requires
+                if write and isinstance(requires, str):
+                    self.require(requires, self.resource)
+                return work(tx)
+
+        return await asyncio.get_running_loop().run_in_executor(self.services.executor, unit)
+
+    def record(self, name: str, kind: str) -> Record:
+        """The stored resource. Raises NotFound."""
+        found = self.tx.get(name)
+        if found is None or found.kind != kind:
+            raise NotFound(f"Resource '{name}' was not found.")
+        return found
+
+
+def denied(permission: str, resource: str) -> PermissionDenied:
+    """The answer for a denial, the same whether the resource exists or not (AIP-211)."""
+    return PermissionDenied(
+        f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+        reason="IAM_PERMISSION_DENIED",
+        metadata={"permission": permission, "resource": resource},
+    )

@@ -1,0 +1,172 @@
+"""The one door. Every call goes through `answer`, whose steps are AIP-211's, in order:
+
+    route -> identify -> authorize -> read and validate the body -> authorize what the body names
+          -> handler in a transaction, authorized again there -> audit in the same transaction -> encode
+
+Authorization comes before validation, and a caller without the right learns nothing more: not whether the resource
+exists, not what is wrong with the body. It is repeated where time may have passed: after the body was read, and inside
+a writing transaction, where the store's revision is exact. So a slow upload cannot outlive a revocation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from mlgate.api import audit, params
+from mlgate.api.call import Call, Request, Response, Services, denied
+from mlgate.api.messages.message import Message, decode, encode
+from mlgate.api.method import Audit, Method, Public, Style
+from mlgate.api.partial import partial
+from mlgate.api.routing import Router
+from mlgate.core.errors import InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented
+from mlgate.core.iam.principals import ANONYMOUS
+
+log = structlog.get_logger("mlgate.api")
+
+
+class Door:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._executor = services.executor
+        self._router = Router(services.registry.rows)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request. Raises RpcError."""
+        row, path = self._router.match(request.http, request.raw_path)
+        principal = self._identify(row, request)
+        call = self._call(row, request, principal, path)
+        self._authorize(call)
+        if row.handler is not None and row.runs is Style.STREAM:
+            call.query = params.decode_query(row, request.query)
+            return _finish(await row.handler(call), call)
+        data = await request.body(min(row.max_body, self._services.settings.max_request))
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._unit, call, data)
+
+    # ------------------------------------------------------------------------------------------------------- who
+
+    def _identify(self, row: Method, request: Request) -> str:
+        bearer = _bearer(request, self._services.settings.access_token_parameter)
+        if bearer:
+            return self._services.identity.identify(bearer)
+        if isinstance(row.requires, Public):
+            return ANONYMOUS
+        raise Unauthenticated(
+            "Request is missing required authentication credential. Expected an OAuth 2 access token in the header "
+            '"Authorization: Bearer TOKEN".',
+            reason="CREDENTIALS_MISSING",
+        )
+
+    def _call(self, row: Method, request: Request, principal: str, path: dict[str, str]) -> Call:
+        services = self._services
+        services.snapshot.refresh()
+        names = {name: params.canonical(value, services.snapshot) for name, value in path.items()}
+        raw = dict(request.query) if row.on else {}
+        resource = params.canonical(row.resource({**raw, **names}), services.snapshot) if _has(row, raw) else ""
+        return Call(services, row, request, principal, resource, names, {}, services.clock.now())
+
+    # ------------------------------------------------------------------------------------------------------- may
+
+    def _authorize(self, call: Call) -> None:
+        requires = call.method.requires
+        if isinstance(requires, str) and not self._services.snapshot.decide(call.principal, requires, call.resource):
+            self._note_denial(call)
+            raise denied(requires, call.resource or "the resource")
+
+    def _note_denial(self, call: Call) -> None:
+        log.info("denied", method=call.method.id, resource=call.resource, principal=call.principal)
+        if call.method.audit is Audit.ADMIN_WRITE:
+            self._executor.submit(self._store_denial, call)
+
+    def _store_denial(self, call: Call) -> None:
+        with self._services.store.write() as tx:
+            tx.audit(audit.entry(call, None, PermissionDenied.status))
+
+    # ------------------------------------------------------------------------------------------------------ unit
+
+    def _unit(self, call: Call, data: bytes) -> Response:
+        """Everything that happens on a thread: decode, handler, audit, commit."""
+        self._authorize(call)
+        row = call.method
+        call.query = params.decode_query(row, call.request.query)
+        body = decode(row.takes, _parse(data)) if row.takes is not None else None
+        if row.takes is None and data.strip() not in (b"", b"{}") and row.http in ("GET", "DELETE"):
+            raise InvalidArgument("This method takes no body.")
+        if row.handler is None:
+            self._check_also(call, body)
+            raise Unimplemented(f"{row.id} is not implemented by this server.")
+        if row.runs is Style.READ:
+            with self._services.store.read() as call.tx:
+                self._check_also(call, body)
+                return _finish(_run(call, body), call)
+        with self._services.store.write() as call.tx:
+            self._authorize_exactly(call)
+            self._check_also(call, body)
+            result = _finish(_run(call, body), call)
+            if row.audit is Audit.ADMIN_WRITE:
+                call.tx.audit(audit.entry(call, audit.deciding_grant(call), "OK"))
+        return result
+
+    def _authorize_exactly(self, call: Call) -> None:
+        """Nobody else can write now, so the revision read here is the one that the commit will follow."""
+        if call.tx.revision() != self._services.snapshot.revision:
+            self._authorize(call)
+
+    def _check_also(self, call: Call, body: Message | None) -> None:
+        for need in call.method.also(call, body) if call.method.also else ():
+            if not any(call.may(permission, need.resource) for permission in need.permissions):
+                raise denied(need.permissions[0], need.resource)
+
+
+def _run(call: Call, body: Message | None) -> Any:
+    handler = call.method.handler
+    assert handler is not None
+    return handler(call) if body is None else handler(call, body)
+
+
+def _has(row: Method, raw: dict[str, str]) -> bool:
+    """Whether the request names the resource that the row speaks of; without it nothing can be allowed."""
+    if "{project}" in row.on and "project" not in raw and not any(v.name == "project" for v in row.template.variables):
+        return False
+    return bool(row.on or row.template.variables)
+
+
+def _bearer(request: Request, parameter: bool) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer" and token.strip():
+        return token.strip()
+    for name, value in request.query:
+        if name in ("access_token", "oauth_token") and value:
+            if parameter:
+                return value
+            raise Unauthenticated(
+                f"{name} in a query string is not accepted here: send it in the Authorization header."
+            )
+    return ""
+
+
+def _parse(data: bytes) -> Any:
+    """The JSON value of a body; nothing reads as an empty object (api.md rule 4)."""
+    if not data.strip():
+        return {}
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidArgument("The body is nested too deeply.") from None
+
+
+def _finish(result: Any, call: Call) -> Response:
+    if isinstance(result, Response):
+        return result
+    body = encode(result) if isinstance(result, Message) else result
+    if call.query.get("fields"):
+        body = partial(body, call.query["fields"])
+    encoded = msgspec.json.encode(body)
+    if call.query.get("prettyPrint", True) is not False:
+        encoded = msgspec.json.format(encoded, indent=2) + b"\n"
+    return Response(body=encoded)

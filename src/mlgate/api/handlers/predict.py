@@ -1,0 +1,47 @@
+"""Online prediction: the hot path. Nothing is written and nothing is parsed here; the model process reads the body.
+
+The permission was checked on the resource that the URL names (R-073). A failure of the model is the model's own answer,
+status 400 with {"error": "..."}; a fault of the server is the usual error body (serving.md, section 7).
+"""
+
+from __future__ import annotations
+
+from mlgate.api.call import Call, Response, denied
+from mlgate.core.errors import FailedPrecondition, NotFound
+from mlgate.core.names import id_of, model_of
+from mlgate.ports import ModelSpec
+from mlgate.snapshot import ServedVersion
+
+
+async def predict(call: Call) -> Response:
+    """Read the body, decide again (reading may have taken long), and relay to the version's process."""
+    body = await call.request.body(call.settings.max_predict)
+    permission = str(call.method.requires)
+    if not call.may(permission, call.resource):
+        raise denied(permission, call.resource)
+    version = _served(call)
+    answer = await call.services.host.predict(spec_of(call, version), body, call.settings.predict_timeout)
+    return Response(status=answer.status, body=answer.body, media_type="application/json; charset=UTF-8")
+
+
+def _served(call: Call) -> ServedVersion:
+    """The version that the URL names, or the model's default."""
+    model_name = model_of(call.resource)
+    model = call.services.snapshot.served.get(model_name)
+    version_id = id_of(call.resource) if call.resource != model_name else (model.default if model else "")
+    if model is not None and version_id in model.versions:
+        return model.versions[version_id]
+    if not version_id:
+        raise FailedPrecondition(f"Model {model_name} has no default version: deploy one first.")
+    raise NotFound(f"{call.resource} is not deployed: its version does not exist or is not READY.")
+
+
+def spec_of(call: Call, version: ServedVersion) -> ModelSpec:
+    spec = version.spec
+    return ModelSpec(
+        uid=version.uid,
+        directory=str(call.services.models_dir / spec["digest"]),
+        framework=spec["framework"],
+        python=call.settings.runtime_python,
+        memory_bytes=call.settings.model_memory,
+    )

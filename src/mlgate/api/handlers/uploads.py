@@ -1,0 +1,2 @@
+def expire_uploads(tx, blobs, now):
+    return None

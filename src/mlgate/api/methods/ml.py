@@ -1,0 +1,175 @@
+"""The `ml` v1 API: one row per method and resource pattern (requirements, section 6)."""
+
+from __future__ import annotations
+
+from mlgate.api.handlers import jobs, locations, models, operations, policies, predict, versions
+from mlgate.api.messages.jobs import CancelJobRequest, Job, ListJobsResponse
+from mlgate.api.messages.message import Empty
+from mlgate.api.messages.models import (
+    ExplainRequest,
+    GetConfigResponse,
+    HttpBody,
+    ListLocationsResponse,
+    ListModelsResponse,
+    ListVersionsResponse,
+    Location,
+    Model,
+    PredictRequest,
+    SetDefaultVersionRequest,
+    Version,
+)
+from mlgate.api.messages.operations import ListOperationsResponse, Operation
+from mlgate.api.messages.policies import (
+    Policy,
+    SetIamPolicyRequest,
+    TestIamPermissionsRequest,
+    TestIamPermissionsResponse,
+)
+from mlgate.api.messages.studies import (
+    AddTrialMeasurementRequest,
+    CheckTrialEarlyStoppingStateRequest,
+    CompleteTrialRequest,
+    ListOptimalTrialsRequest,
+    ListOptimalTrialsResponse,
+    ListStudiesResponse,
+    ListTrialsResponse,
+    StopTrialRequest,
+    Study,
+    SuggestTrialsRequest,
+    Trial,
+)
+from mlgate.api.method import DELETE, GET, PATCH, POST, Audit, Authenticated, Method, Style
+
+_PAGE: dict[str, type] = {"filter": str, "pageSize": int, "pageToken": str}
+_PLAIN_PAGE: dict[str, type] = {"pageSize": int, "pageToken": str}
+_POLICY_VERSION: dict[str, type] = {"options.requestedPolicyVersion": int}
+_FILTERED = Authenticated("the answer holds only permissions that the caller has")
+_WRITE, _READ, _DATA_READ, _DATA_WRITE = Audit.ADMIN_WRITE, Audit.ADMIN_READ, Audit.DATA_READ, Audit.DATA_WRITE
+_LATER = None
+_P = "ml.projects"
+_L = "ml.projects.locations"
+
+ROWS: tuple[Method, ...] = (
+    Method(f"{_P}.getConfig", GET, "v1/{name=projects/*}:getConfig", "ml.projects.getConfig", locations.get_config,
+           gives=GetConfigResponse, summary="The service account that a deployment runs as"),
+    # ------------------------------------------------------------------------------------------------- prediction
+    Method(f"{_P}.predict", POST, "v1/{name=projects/*/models/*}:predict", "ml.models.predict", predict.predict,
+           takes=PredictRequest, gives=HttpBody, audit=_DATA_READ, style=Style.STREAM,
+           summary="Predict with the default version"),
+    Method(f"{_P}.predict", POST, "v1/{name=projects/*/models/*/versions/*}:predict", "ml.versions.predict",
+           predict.predict, takes=PredictRequest, gives=HttpBody, audit=_DATA_READ, style=Style.STREAM,
+           summary="Predict with one version"),
+    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*}:explain", "ml.models.predict", _LATER,
+           takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, summary="Explain with the default version"),
+    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*/versions/*}:explain", "ml.versions.predict", _LATER,
+           takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, summary="Explain with one version"),
+    # ----------------------------------------------------------------------------------------------------- models
+    Method(f"{_P}.models.create", POST, "v1/{parent=projects/*}/models", "ml.models.create", models.create_model,
+           takes=Model, gives=Model, audit=_WRITE, summary="Create a model; its creator becomes its owner"),
+    Method(f"{_P}.models.get", GET, "v1/{name=projects/*/models/*}", "ml.models.get", models.get_model, gives=Model,
+           summary="Read a model and its default version"),
+    Method(f"{_P}.models.list", GET, "v1/{parent=projects/*}/models", "ml.models.list", models.list_models,
+           gives=ListModelsResponse, query=_PAGE, summary="List the models of a project"),
+    Method(f"{_P}.models.patch", PATCH, "v1/{name=projects/*/models/*}", "ml.models.update", models.patch_model,
+           takes=Model, gives=Operation, query={"updateMask": str}, audit=_WRITE, summary="Change a model"),
+    Method(f"{_P}.models.delete", DELETE, "v1/{name=projects/*/models/*}", "ml.models.delete", models.delete_model,
+           gives=Operation, audit=_WRITE, summary="Delete a model without versions"),
+    Method(f"{_P}.models.getIamPolicy", GET, "v1/{resource=projects/*/models/*}:getIamPolicy",
+           "ml.models.getIamPolicy", policies.get_model_policy, gives=Policy, query=_POLICY_VERSION,
+           summary="Read who has which role on a model"),
+    Method(f"{_P}.models.setIamPolicy", POST, "v1/{resource=projects/*/models/*}:setIamPolicy",
+           "ml.models.setIamPolicy", policies.set_model_policy, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
+           summary="Replace who has which role on a model"),
+    Method(f"{_P}.models.testIamPermissions", POST, "v1/{resource=projects/*/models/*}:testIamPermissions",
+           _FILTERED, policies.test_model_permissions, takes=TestIamPermissionsRequest,
+           gives=TestIamPermissionsResponse, summary="Which of these permissions the caller holds on a model"),
+    # --------------------------------------------------------------------------------------------------- versions
+    Method(f"{_P}.models.versions.create", POST, "v1/{parent=projects/*/models/*}/versions", "ml.versions.create",
+           versions.create_version, takes=Version, gives=Operation, audit=_WRITE, also=versions.may_act_as,
+           summary="Deploy a model from a bucket"),
+    Method(f"{_P}.models.versions.get", GET, "v1/{name=projects/*/models/*/versions/*}", "ml.versions.get",
+           versions.get_version, gives=Version, summary="Read a version"),
+    Method(f"{_P}.models.versions.list", GET, "v1/{parent=projects/*/models/*}/versions", "ml.versions.list",
+           versions.list_versions, gives=ListVersionsResponse, query=_PAGE, summary="List the versions of a model"),
+    Method(f"{_P}.models.versions.patch", PATCH, "v1/{name=projects/*/models/*/versions/*}", "ml.versions.update",
+           versions.patch_version, takes=Version, gives=Operation, query={"updateMask": str}, audit=_WRITE,
+           summary="Change a version"),
+    Method(f"{_P}.models.versions.delete", DELETE, "v1/{name=projects/*/models/*/versions/*}", "ml.versions.delete",
+           versions.delete_version, gives=Operation, audit=_WRITE, summary="Delete a version"),
+    Method(f"{_P}.models.versions.setDefault", POST, "v1/{name=projects/*/models/*/versions/*}:setDefault",
+           "ml.models.update", versions.set_default_version, takes=SetDefaultVersionRequest, gives=Version,
+           audit=_WRITE, summary="Make a version the model's default"),
+    # ------------------------------------------------------------------------------------------------- operations
+    Method(f"{_P}.operations.get", GET, "v1/{name=projects/*/operations/*}", "ml.operations.get",
+           operations.get_operation, gives=Operation, summary="Read an operation"),
+    Method(f"{_P}.operations.list", GET, "v1/{name=projects/*}/operations", "ml.operations.list",
+           operations.list_operations, gives=ListOperationsResponse, query={**_PAGE, "returnPartialSuccess": bool},
+           summary="List the operations of a project"),
+    Method(f"{_P}.operations.cancel", POST, "v1/{name=projects/*/operations/*}:cancel", "ml.operations.cancel",
+           operations.cancel_operation, gives=Empty, audit=_WRITE, summary="Ask a running operation to stop"),
+    Method(f"{_P}.operations.delete", DELETE, "v1/{name=projects/*/operations/*}", "ml.operations.delete",
+           operations.delete_operation, gives=Empty, audit=_WRITE, summary="Forget a done operation"),
+    # -------------------------------------------------------------------------------------------------- locations
+    Method(f"{_L}.get", GET, "v1/{name=projects/*/locations/*}", "ml.locations.get", locations.get_location,
+           gives=Location, summary="Read a location"),
+    Method(f"{_L}.list", GET, "v1/{parent=projects/*}/locations", "ml.locations.list", locations.list_locations,
+           gives=ListLocationsResponse, query=_PLAIN_PAGE, summary="List the locations"),
+    Method(f"{_L}.operations.get", GET, "v1/{name=projects/*/locations/*/operations/*}", "ml.operations.get",
+           operations.get_operation, gives=Operation, summary="Read an operation of a study"),
+    Method(f"{_L}.operations.cancel", POST, "v1/{name=projects/*/locations/*/operations/*}:cancel",
+           "ml.operations.cancel", operations.cancel_operation, gives=Empty, audit=_WRITE,
+           summary="Ask a running operation of a study to stop"),
+    # ------------------------------------------------------------------------------------------------------- jobs
+    Method(f"{_P}.jobs.create", POST, "v1/{parent=projects/*}/jobs", "ml.jobs.create", _LATER, takes=Job, gives=Job,
+           audit=_WRITE, also=jobs.needs_of_job, summary="Run a training or batch prediction job"),
+    Method(f"{_P}.jobs.get", GET, "v1/{name=projects/*/jobs/*}", "ml.jobs.get", _LATER, gives=Job,
+           summary="Read a job"),
+    Method(f"{_P}.jobs.list", GET, "v1/{parent=projects/*}/jobs", "ml.jobs.list", _LATER, gives=ListJobsResponse,
+           query=_PAGE, summary="List the jobs of a project"),
+    Method(f"{_P}.jobs.patch", PATCH, "v1/{name=projects/*/jobs/*}", "ml.jobs.update", _LATER, takes=Job, gives=Job,
+           query={"updateMask": str}, audit=_WRITE, summary="Change a job's labels"),
+    Method(f"{_P}.jobs.cancel", POST, "v1/{name=projects/*/jobs/*}:cancel", "ml.jobs.cancel", _LATER,
+           takes=CancelJobRequest, gives=Empty, audit=_WRITE, summary="Stop a job"),
+    Method(f"{_P}.jobs.getIamPolicy", GET, "v1/{resource=projects/*/jobs/*}:getIamPolicy", "ml.jobs.getIamPolicy",
+           _LATER, gives=Policy, query=_POLICY_VERSION, summary="Read who has which role on a job"),
+    Method(f"{_P}.jobs.setIamPolicy", POST, "v1/{resource=projects/*/jobs/*}:setIamPolicy", "ml.jobs.setIamPolicy",
+           _LATER, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
+           summary="Replace who has which role on a job"),
+    Method(f"{_P}.jobs.testIamPermissions", POST, "v1/{resource=projects/*/jobs/*}:testIamPermissions", _FILTERED,
+           _LATER, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse,
+           summary="Which of these permissions the caller holds on a job"),
+    # ---------------------------------------------------------------------------------------------------- studies
+    Method(f"{_L}.studies.create", POST, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.create", _LATER,
+           takes=Study, gives=Study, query={"studyId": str}, audit=_WRITE, summary="Create a study"),
+    Method(f"{_L}.studies.get", GET, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.get", _LATER,
+           gives=Study, summary="Read a study"),
+    Method(f"{_L}.studies.list", GET, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.list", _LATER,
+           gives=ListStudiesResponse, summary="List the studies of a project"),
+    Method(f"{_L}.studies.delete", DELETE, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.delete", _LATER,
+           gives=Empty, audit=_WRITE, summary="Delete a study"),
+    Method(f"{_L}.studies.trials.create", POST, "v1/{parent=projects/*/locations/*/studies/*}/trials",
+           "ml.trials.create", _LATER, takes=Trial, gives=Trial, audit=_DATA_WRITE, summary="Add a trial"),
+    Method(f"{_L}.studies.trials.suggest", POST, "v1/{parent=projects/*/locations/*/studies/*}/trials:suggest",
+           "ml.trials.update", _LATER, takes=SuggestTrialsRequest, gives=Operation, audit=_DATA_WRITE,
+           summary="Ask for trials to run"),
+    Method(f"{_L}.studies.trials.get", GET, "v1/{name=projects/*/locations/*/studies/*/trials/*}", "ml.trials.get",
+           _LATER, gives=Trial, summary="Read a trial"),
+    Method(f"{_L}.studies.trials.list", GET, "v1/{parent=projects/*/locations/*/studies/*}/trials", "ml.trials.get",
+           _LATER, gives=ListTrialsResponse, summary="List the trials of a study"),
+    Method(f"{_L}.studies.trials.listOptimalTrials", POST,
+           "v1/{parent=projects/*/locations/*/studies/*}/trials:listOptimalTrials", "ml.trials.get", _LATER,
+           takes=ListOptimalTrialsRequest, gives=ListOptimalTrialsResponse, summary="The best trials of a study"),
+    Method(f"{_L}.studies.trials.addMeasurement", POST,
+           "v1/{name=projects/*/locations/*/studies/*/trials/*}:addMeasurement", "ml.trials.update", _LATER,
+           takes=AddTrialMeasurementRequest, gives=Trial, audit=_DATA_WRITE, summary="Report an intermediate value"),
+    Method(f"{_L}.studies.trials.checkEarlyStoppingState", POST,
+           "v1/{name=projects/*/locations/*/studies/*/trials/*}:checkEarlyStoppingState", "ml.trials.get", _LATER,
+           takes=CheckTrialEarlyStoppingStateRequest, gives=Operation, summary="Ask whether a trial should stop"),
+    Method(f"{_L}.studies.trials.stop", POST, "v1/{name=projects/*/locations/*/studies/*/trials/*}:stop",
+           "ml.trials.update", _LATER, takes=StopTrialRequest, gives=Trial, audit=_DATA_WRITE, summary="Stop a trial"),
+    Method(f"{_L}.studies.trials.complete", POST, "v1/{name=projects/*/locations/*/studies/*/trials/*}:complete",
+           "ml.trials.update", _LATER, takes=CompleteTrialRequest, gives=Trial, audit=_DATA_WRITE,
+           summary="Report a trial's result"),
+    Method(f"{_L}.studies.trials.delete", DELETE, "v1/{name=projects/*/locations/*/studies/*/trials/*}",
+           "ml.trials.delete", _LATER, gives=Empty, audit=_DATA_WRITE, summary="Delete a trial"),
+)  # fmt: skip

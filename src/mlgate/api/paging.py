@@ -1,0 +1,52 @@
+"""Pages of a list: by name, with a filter, and a token that is good for the same caller and query only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from mlgate.api.call import Call
+from mlgate.core import filters
+from mlgate.core.errors import InvalidArgument
+from mlgate.core.wire import page_token, parse_page_token
+from mlgate.ports import Record
+
+T = TypeVar("T")
+DEFAULT_SIZE, MAX_SIZE = 20, 100
+_CHUNK = 200
+
+
+def page_size(call: Call, default: int = DEFAULT_SIZE, most: int = MAX_SIZE) -> int:
+    """The asked size, cut to the most; a negative one is refused, 0 means the default (api.md 2.2)."""
+    size = call.query.get("pageSize", 0)
+    if size < 0:
+        message = f"pageSize is {size}; it must not be negative."
+        raise InvalidArgument(message, fields=[("pageSize", message)])
+    return min(size or default, most)
+
+
+def page(
+    call: Call,
+    parent: str,
+    kind: str,
+    present: Callable[[Record], Mapping[str, Any]],
+    fields: Collection[str] = (),
+    visible: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> tuple[list[Record], str]:
+    """The records of one page and the token of the next ("" at the end). `present` gives the JSON that
+    filters see; `visible` drops what this caller may not see at all."""
+    wanted = filters.parse(call.query.get("filter", ""), fields)
+    mark = (call.principal, call.method.id, parent, call.query.get("filter", ""))
+    token = call.query.get("pageToken", "")
+    after = parse_page_token(token, *mark) if token else ""
+    size = page_size(call)
+    found: list[Record] = []
+    while len(found) <= size:
+        chunk = call.tx.children(parent, kind, after=after, limit=_CHUNK)
+        shown = ((record, present(record)) for record in chunk)
+        found += [record for record, plain in shown if visible(plain) and wanted(plain)]
+        if len(chunk) < _CHUNK:
+            break
+        after = chunk[-1].name
+    more = len(found) > size
+    return found[:size], page_token(found[size - 1].name, *mark) if more else ""

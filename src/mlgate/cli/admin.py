@@ -1,0 +1,92 @@
+"""What is done beside the server, by whoever may read its data directory: serve, init, tokens, settings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlgate.settings import Settings
+
+group = typer.Typer(help="Set up a server and hand out tokens; needs access to its data directory.", no_args_is_help=True)
+
+DataDir = Annotated[str | None, typer.Option(help="The server's data directory.")]
+DatabaseUrl = Annotated[str | None, typer.Option(help="PostgreSQL address; without it SQLite is used.")]
+
+
+def serve(
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of API processes.", min=1)] = None,
+    public_url: Annotated[str | None, typer.Option(help="Address that clients use.")] = None,
+    database_url: DatabaseUrl = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written once the server answers.")] = None,
+) -> None:
+    """Run the server until it is told to stop."""
+    from mlgate.logs import configure
+    from mlgate.serve import Supervisor
+
+    settings = _load(
+        data_dir=data_dir, host=host, port=port, workers=workers, public_url=public_url, database_url=database_url
+    )
+    configure(settings.log_level, role="supervisor")
+    raise typer.Exit(Supervisor(settings, ready_file).run())
+
+
+@group.command()
+def init(
+    owner: Annotated[str, typer.Option(help="The first Owner, as user:EMAIL.")],
+    project: Annotated[str, typer.Option(help="The id of the first project.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Create the database, the organization, and a first project. Refuses to run twice."""
+    from mlgate import app
+
+    settings = _load(data_dir=data_dir, database_url=database_url)
+    app.initialize(settings, owner, project)
+    typer.echo(f"Created project {project} with Owner {owner} in {settings.data_dir}.", err=True)
+    typer.echo(f"Next: mlgate serve --data-dir {settings.data_dir}", err=True)
+
+
+@group.command()
+def token(
+    principal: Annotated[str, typer.Argument(help="Whom the token speaks for: user:EMAIL or serviceAccount:EMAIL.")],
+    data_dir: DataDir = None,
+    lifetime: Annotated[str, typer.Option(help="How long it is good for, such as 3600s.")] = "3600s",
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print a bearer token for a principal. Works while the server runs."""
+    from mlgate import app
+
+    match = re.fullmatch(r"(\d{1,9})s?", lifetime)
+    if not match:
+        raise typer.BadParameter(f'"{lifetime}" is no lifetime: write seconds, such as 3600s.', param_hint="--lifetime")
+    bearer, _ = app.issue_token(_load(data_dir=data_dir, database_url=database_url), principal, float(match.group(1)))
+    typer.echo(bearer)
+
+
+def settings() -> None:
+    """List every setting, its value, and where it came from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mlgate.settings import explain
+
+    table = Table("setting", "variable", "value", "from", "what it is")
+    for row in explain({}):
+        shown = re.sub(r"://[^/@]*@", "://***@", str(row.value))
+        table.add_row(row.name, row.variable, shown, row.origin, row.about)
+    Console().print(table)
+
+
+def _load(**given: object) -> Settings:
+    from mlgate.settings import load
+
+    try:
+        return load(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

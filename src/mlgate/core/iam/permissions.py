@@ -1,0 +1,49 @@
+"""The permission catalogue: every permission that a role may hold or a method may require.
+
+One line a resource type, in Google's spelling. The `ml` lines are section 4 of the requirements; the others are what
+the neighbouring APIs of this server check. A name that is not here is held by nobody and cannot be put in a role.
+"""
+
+from __future__ import annotations
+
+_CATALOGUE = """
+ml.projects            getConfig
+ml.locations           get list
+ml.jobs                cancel create get getIamPolicy list setIamPolicy update
+ml.operations          cancel delete get list
+ml.models              create delete get getIamPolicy list predict setIamPolicy update
+ml.versions            create delete get list predict update
+ml.studies             create delete get getIamPolicy list setIamPolicy
+ml.trials              create delete get list update
+resourcemanager.projects         create delete get getIamPolicy list setIamPolicy undelete update
+resourcemanager.organizations    get getIamPolicy setIamPolicy
+iam.roles                        create delete get list undelete update
+iam.serviceAccounts              actAs create delete disable enable get getAccessToken getIamPolicy getOpenIdToken \
+list setIamPolicy signBlob signJwt undelete update
+iam.serviceAccountKeys           create delete disable enable get list
+storage.buckets                  create delete get getIamPolicy list setIamPolicy update
+storage.objects                  create delete get list update
+logging.logEntries               create list
+logging.logs                     list
+"""
+
+
+def expand(text: str) -> tuple[str, ...]:
+    """`ml.jobs get list; ml.models get` as full permission names, in order."""
+    names: list[str] = []
+    for line in text.replace(";", "\n").splitlines():
+        if line.strip():
+            resource, *verbs = line.split()
+            names += [f"{resource}.{verb}" for verb in verbs]
+    return tuple(names)
+
+
+ALL: tuple[str, ...] = expand(_CATALOGUE)
+
+#: The permissions that the role tables of the requirements speak of; their golden test compares these.
+ML: tuple[str, ...] = (*(p for p in ALL if p.startswith("ml.")), "resourcemanager.projects.get")
+
+#: Never in a project's custom role: they mean nothing below an organization (`queryTestablePermissions` omits them).
+ORGANIZATION_ONLY: frozenset[str] = frozenset(
+    p for p in ALL if p.startswith("resourcemanager.organizations.") or p == "resourcemanager.projects.create"
+)

@@ -1,0 +1,105 @@
+"""What a policy may contain, checked once, when it is set.
+
+Limits and texts follow Google IAM (iam-facts): at most 1,500 principals, each occurrence counted, 250 of them groups; at
+least one member a binding; versions 0, 1 and 3; the role must be one that this kind of resource supports (C-23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from mlgate.core.errors import FailedPrecondition, InvalidArgument, RpcError, Unimplemented
+from mlgate.core.iam.policy import Binding, Policy, merged
+from mlgate.core.iam.principals import ALL_AUTHENTICATED_USERS, ALL_USERS, parse_member
+from mlgate.core.iam.roles import PROJECT, Role
+
+MAX_PRINCIPALS, MAX_GROUPS = 1500, 250
+OWNER = "roles/owner"
+
+
+def _refuse(field: str, message: str) -> InvalidArgument:
+    return InvalidArgument(message, fields=[(f"policy.{field}", message)])
+
+
+def validated(
+    policy: Policy,
+    kind: str,
+    roles: Mapping[str, Role],
+    is_custom_role: Callable[[str], bool],
+    is_missing_account: Callable[[str], bool],
+) -> Policy:
+    """The policy in canonical form: addresses in lower case, one binding a role, duplicates dropped.
+
+    `is_custom_role` tells whether a custom role may be bound here; `is_missing_account` whether an address would be a
+    service account of this server that does not exist (an account made later under it must not find rights waiting).
+    Raises InvalidArgument, or Unimplemented for conditions.
+    """
+    if policy.version not in (0, 1, 3):
+        raise _refuse("version", f"Policy version {policy.version} is invalid: use 0, 1 or 3.")
+    if policy.audit_configs and kind != PROJECT:
+        raise _refuse("auditConfigs", "auditConfigs are only supported on organizations, folders and projects.")
+    bindings = tuple(
+        _validated_binding(n, binding, kind, roles, is_custom_role, is_missing_account)
+        for n, binding in enumerate(policy.bindings)
+    )
+    _check_counts(bindings)
+    return replace(policy, bindings=merged(bindings), version=policy.version or 1)
+
+
+def _validated_binding(
+    n: int,
+    binding: Binding,
+    kind: str,
+    roles: Mapping[str, Role],
+    is_custom_role: Callable[[str], bool],
+    is_missing_account: Callable[[str], bool],
+) -> Binding:
+    where = f"bindings[{n}]"
+    if binding.condition is not None:
+        raise Unimplemented("Conditions in bindings are not implemented by this server.")
+    if not binding.members:
+        raise _refuse(f"{where}.members", f'The binding of role "{binding.role[:100]}" must have at least one member.')
+    check_role(binding.role, kind, roles, is_custom_role, f"{where}.role")
+    members = []
+    for k, text in enumerate(binding.members):
+        try:
+            member = parse_member(text)
+        except RpcError as error:
+            raise _refuse(f"{where}.members[{k}]", error.message) from None
+        if kind == PROJECT and member in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+            raise _refuse(f"{where}.members[{k}]", f"{member} cannot be a member of a project's policy.")
+        if is_missing_account(member):
+            raise _refuse(f"{where}.members[{k}]", f"Service account {member.partition(':')[2]} does not exist.")
+        members.append(member)
+    return replace(binding, members=tuple(members))
+
+
+def check_role(
+    role: str, kind: str, roles: Mapping[str, Role], is_custom_role: Callable[[str], bool], field: str
+) -> None:
+    """Raises InvalidArgument when the role cannot be bound on this kind of resource."""
+    known = roles.get(role)
+    if known is not None:
+        if kind not in known.on:
+            raise _refuse(field, f"Role {role} is not supported for this resource.")
+        return
+    if "_withcond_" in role:
+        raise _refuse(field, f"Role {role[:150]} stands for a conditional binding: read the policy as version 3.")
+    if not is_custom_role(role):
+        raise _refuse(field, f'Role "{role[:150]}" does not exist: list roles with roles.queryGrantableRoles.')
+
+
+def _check_counts(bindings: tuple[Binding, ...]) -> None:
+    members = [member for binding in bindings for member in binding.members]
+    groups = {member for member in members if member.startswith("group:")}
+    if len(members) > MAX_PRINCIPALS:
+        raise _refuse("bindings", f"The policy names {len(members)} principals; {MAX_PRINCIPALS} are allowed.")
+    if len(groups) > MAX_GROUPS:
+        raise _refuse("bindings", f"The policy names {len(groups)} groups; {MAX_GROUPS} are allowed.")
+
+
+def check_keeps_owner(policy: Policy) -> None:
+    """A project without an owner could never be governed again. Raises FailedPrecondition."""
+    if not any(m.startswith(("user:", "serviceAccount:", "group:")) for m in policy.members_of(OWNER)):
+        raise FailedPrecondition("A project must have at least one owner; this change would remove the last one.")

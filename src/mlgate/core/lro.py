@@ -1,0 +1,75 @@
+"""Long-running operations: their two states, and their plain form on the wire.
+
+An operation is running until it is done, and then has exactly one of a response and an error (google.longrunning). A
+cancelled one stays, with error code 1. These functions take and give the operation's JSON body; nothing else writes one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from mlgate.core.errors import RpcError
+from mlgate.core.wire import format_timestamp
+
+METADATA_TYPE = "type.googleapis.com/google.cloud.ml.v1.OperationMetadata"
+EMPTY_TYPE = "type.googleapis.com/google.protobuf.Empty"
+MODEL_TYPE = "type.googleapis.com/google.cloud.ml.v1.Model"
+VERSION_TYPE = "type.googleapis.com/google.cloud.ml.v1.Version"
+
+
+def running(name: str, kind: str, model: str, now: datetime, **metadata: Any) -> dict[str, Any]:
+    """A new operation of `kind` (CREATE_VERSION and its like) on a model."""
+    said = {k: v for k, v in metadata.items() if v}
+    return {
+        "name": name,
+        "metadata": {
+            "@type": METADATA_TYPE,
+            "createTime": format_timestamp(now),
+            "operationType": kind,
+            "modelName": model,
+            **said,
+        },
+    }
+
+
+def started(operation: dict[str, Any], now: datetime) -> dict[str, Any]:
+    return _with_metadata(operation, startTime=operation["metadata"].get("startTime") or format_timestamp(now))
+
+
+def cancelling(operation: dict[str, Any]) -> dict[str, Any]:
+    """Cancellation is asked for; whoever does the work sees it at its next step."""
+    return operation if is_done(operation) else _with_metadata(operation, isCancellationRequested=True)
+
+
+def succeeded(operation: dict[str, Any], now: datetime, response: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Done, with the resource (and its @type) or with Empty."""
+    _check_running(operation)
+    return {**_ended(operation, now), "done": True, "response": response or {"@type": EMPTY_TYPE}}
+
+
+def failed(operation: dict[str, Any], now: datetime, error: RpcError) -> dict[str, Any]:
+    _check_running(operation)
+    return {**_ended(operation, now), "done": True, "error": {"code": error.number, "message": error.message}}
+
+
+def is_done(operation: dict[str, Any]) -> bool:
+    return bool(operation.get("done"))
+
+
+def is_cancelling(operation: dict[str, Any]) -> bool:
+    return bool(operation["metadata"].get("isCancellationRequested"))
+
+
+def _ended(operation: dict[str, Any], now: datetime) -> dict[str, Any]:
+    moment = format_timestamp(now)
+    return _with_metadata(operation, startTime=operation["metadata"].get("startTime") or moment, endTime=moment)
+
+
+def _with_metadata(operation: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**operation, "metadata": {**operation["metadata"], **changes}}
+
+
+def _check_running(operation: dict[str, Any]) -> None:
+    if is_done(operation):
+        raise ValueError(f"{operation['name']} is done already")

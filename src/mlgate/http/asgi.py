@@ -1,0 +1,167 @@
+"""The ASGI application: bytes in, the door, bytes out. Nothing here decides anything.
+
+A plain ASGI class on purpose: the prediction path is this file, the door and one handler.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import structlog
+
+from mlgate.api.call import Request, Response, Services
+from mlgate.api.dispatch import Door
+from mlgate.core.errors import Internal, RpcError, TooLarge
+from mlgate.http import batch
+from mlgate.http.errors import respond
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = structlog.get_logger("mlgate.http")
+
+
+class ClientGone(Exception):
+    """The caller hung up in the middle of its body; there is nobody to answer."""
+
+
+class App:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._door = Door(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise RuntimeError(f"{scope['type']} is not served here")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        request = self._request(scope, receive)
+        try:
+            response = await self.answer(request)
+        except ClientGone:
+            return
+        await _send(response, request, send)
+        log.debug(
+            "request",
+            http=request.http,
+            path=request.raw_path,
+            status=response.status,
+            ms=round((time.perf_counter() - began) * 1000, 2),
+            request_id=request.request_id,
+        )
+
+    async def answer(self, request: Request) -> Response:
+        """The response to a request, its errors included; used for the parts of a batch too."""
+        storage = "storage/v1" in request.raw_path
+        try:
+            if request.http == "POST" and batch.is_batch(request.raw_path):
+                return await batch.answer(request, self.answer)
+            return await self._door.answer(request)
+        except RpcError as error:
+            return respond(error, storage=storage)
+        except ClientGone:
+            raise
+        except Exception:  # noqa: BLE001  # the last resort: said in the log, never to the caller
+            log.exception("fault", http=request.http, path=request.raw_path, request_id=request.request_id)
+            return respond(Internal(f"Internal error. Its request id is {request.request_id}."), storage=storage)
+
+    def _request(self, scope: Scope, receive: Receive) -> Request:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get("host") or "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 0)))
+        reader = _Body(receive, headers)
+        return Request(
+            http=scope["method"],
+            raw_path=(scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0],
+            query=_query(scope.get("query_string", b"")),
+            headers=headers,
+            body=reader.read,
+            stream=reader.stream,
+            base_url=self._services.settings.public_url or f"{scope.get('scheme', 'http')}://{host}",
+            request_id=secrets.token_hex(8),
+        )
+
+
+class _Body:
+    """A request's body, read at most once, never beyond the limit that its method has."""
+
+    def __init__(self, receive: Receive, headers: dict[str, str]) -> None:
+        self._receive = receive
+        self._declared = headers.get("content-length", "")
+
+    async def read(self, limit: int) -> bytes:
+        if self._declared.isdigit() and int(self._declared) > limit:
+            raise _too_large(limit)
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        data: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            if len(data) > limit:
+                raise _too_large(limit)
+            return data
+        parts, size = [data], len(data)
+        async for chunk in self.stream():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(parts)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            if message.get("body"):
+                yield message["body"]
+            if not message.get("more_body"):
+                return
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The request body is larger than the {limit} bytes that this method takes.")
+
+
+def _query(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except (UnicodeDecodeError, ValueError):
+        return [("\ufffd", "")]  # a query that is not UTF-8: no method has such a parameter
+
+
+async def _send(response: Response, request: Request, send: Send) -> None:
+    headers = [
+        (b"content-type", response.media_type.encode("latin-1")),
+        (b"x-request-id", request.request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
+    ]
+    if isinstance(response.body, bytes):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if request.http == "HEAD" else response.body})
+        return
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    async for chunk in response.body:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+

@@ -1,0 +1,286 @@
+"""What the inside needs of the outside. Adapters implement these; nothing here knows one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlgate.core.iam.policy import Policy
+
+# ---------------------------------------------------------------------------------------------------------- records
+
+
+@dataclass(slots=True)
+class Record:
+    """A stored resource: its name, its kind, the resource it lives in, an id that no later one gets, and its message.
+
+    `body` is the resource's own message in wire form; `hidden` is what the server remembers beside it and never shows.
+    `etag` changes with every write.
+    """
+
+    name: str
+    kind: str
+    parent: str
+    uid: str
+    body: dict[str, Any]
+    created: datetime
+    etag: bytes = b""
+    hidden: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that decisions or predictions read from memory in every server process.
+
+    `kind` is policy, group, role, account, project, bucket or serving; `value` None means that it is gone.
+    """
+
+    kind: str
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who a bearer token speaks for and until when. Only the SHA-256 of the token is ever stored."""
+
+    digest: bytes
+    principal: str
+    expires: datetime
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One admin write, allowed or denied: who did what to which resource, and which grant let them."""
+
+    time: datetime
+    request_id: str
+    method: str
+    resource: str
+    principal: str
+    permission: str
+    because: dict[str, Any] | None
+    outcome: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Task:
+    """Work to be done outside a request, claimed under a lease. `fence` rises with every claim (no stale worker wins)."""
+
+    name: str
+    kind: str
+    body: dict[str, Any]
+    attempts: int = 0
+    fence: int = 0
+
+
+@dataclass(slots=True)
+class StoredObject:
+    """An object of a bucket; its bytes are the blob `digest`."""
+
+    bucket: str
+    name: str
+    generation: int
+    digest: str
+    size: int
+    body: dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------------------------------ store
+
+
+class Transaction(Protocol):
+    """One unit of work: all of it is stored, or nothing. Writers are serialized against policy changes."""
+
+    def revision(self) -> int: ...
+
+    def get(self, name: str) -> Record | None: ...
+
+    def insert(self, record: Record) -> None:
+        """Raises AlreadyExists."""
+
+    def update(self, record: Record) -> None:
+        """Store `record` over the row of its name, with a new etag (set on the record)."""
+
+    def delete(self, name: str) -> None: ...
+
+    def children(self, parent: str, kind: str, *, after: str = "", limit: int | None = None) -> list[Record]:
+        """Records of one kind in one parent, in order of name, those after `after`."""
+
+    def find(self, kind: str) -> list[Record]:
+        """All records of a kind."""
+
+    def has_any(self, parent: str, kind: str) -> bool: ...
+
+    def policy(self, resource: str) -> Policy | None: ...
+
+    def set_policy(self, resource: str, policy: Policy | None) -> Policy | None:
+        """Store a policy under a new etag and return it; None forgets it. Raises the revision."""
+
+    def policies_naming(self, member: str) -> list[tuple[str, Policy]]:
+        """Every policy in which `member` stands."""
+
+    def set_fact(self, kind: str, key: str, value: Any) -> None:
+        """Record what every process must know; raises the revision. None forgets."""
+
+    def fact(self, kind: str, key: str) -> Any: ...
+
+    def facts(self, kind: str) -> dict[str, Any]: ...
+
+    def audit(self, entry: AuditEntry) -> None: ...
+
+    def add_token(self, token: Token) -> None: ...
+
+    def token(self, digest: bytes) -> Token | None: ...
+
+    def drop_expired_tokens(self, now: datetime) -> int: ...
+
+    def enqueue(self, task: Task) -> None: ...
+
+    def finish(self, task: Task) -> bool:
+        """Remove the task if its fence is still ours; False means another worker has it and nothing may be stored."""
+
+    def find_tasks(self) -> list[str]:
+        """The names of all tasks that are not finished."""
+
+    def get_object(self, bucket: str, name: str) -> StoredObject | None: ...
+
+    def put_object(self, stored: StoredObject) -> None: ...
+
+    def delete_object(self, bucket: str, name: str) -> bool: ...
+
+    def list_objects(
+        self, bucket: str, *, prefix: str = "", after: str = "", until: str | None = None, limit: int | None = None
+    ) -> list[StoredObject]:
+        """Objects whose name starts with `prefix` and is greater than `after`, in order of name (code points)."""
+
+    def blob_digests(self) -> set[str]:
+        """Every blob that an object or a deployed version still needs."""
+
+
+class Store(Protocol):
+    """The database."""
+
+    def read(self) -> AbstractContextManager[Transaction]: ...
+
+    def write(self) -> AbstractContextManager[Transaction]: ...
+
+    def revision(self) -> int:
+        """The number that every change of a fact or policy raises; a few microseconds on the embedded database."""
+
+    def changes(self, since: int) -> tuple[int, list[Fact]]:
+        """The revision, and every fact (policies included) written after `since`, oldest first."""
+
+    def claim(self, worker: str, now: datetime, lease_seconds: float) -> Task | None: ...
+
+    def renew(self, task: Task, worker: str, now: datetime, lease_seconds: float) -> bool: ...
+
+    def release(self, task: Task, now: datetime, delay_seconds: float) -> None:
+        """Give a task back, to be claimed again after the delay."""
+
+    def close(self) -> None: ...
+
+
+# ------------------------------------------------------------------------------------------------------------ blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored bytes: `digest` is their SHA-256 in hex; md5 and crc32c are the raw values that Storage reports."""
+
+    digest: str
+    size: int
+    md5: bytes
+    crc32c: bytes
+
+
+class BlobWriter(Protocol):
+    """Takes bytes; nothing is visible before `commit`, and `abandon` (or a crash) leaves nothing behind for long."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def commit(self) -> Blob: ...
+
+    def abandon(self) -> None: ...
+
+
+class Blobs(Protocol):
+    """Bytes under the name of their digest, written once, never changed."""
+
+    def writer(self) -> BlobWriter: ...
+
+    def open(self, digest: str, start: int = 0, length: int | None = None) -> Iterator[bytes]: ...
+
+    def materialize(self, digest: str, target: Path) -> None:
+        """Put the bytes at `target` as a read-only file (a hard link where that is possible)."""
+
+    def partial_size(self, upload_id: str) -> int: ...
+
+    def partial_append(self, upload_id: str, data: bytes, at: int) -> int:
+        """The new size. Raises Aborted when the size is not `at`: another request went on with the upload."""
+
+    def partial_commit(self, upload_id: str) -> Blob: ...
+
+    def partial_abandon(self, upload_id: str) -> None: ...
+
+    def sweep(self, keep: set[str], older_than_seconds: float) -> int:
+        """Remove blobs that nobody refers to and that are older than the age; returns how many."""
+
+
+# ------------------------------------------------------------------------------------------------------- model host
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What a model process is to load: a version by its uid, its read-only directory and how to run it."""
+
+    uid: str
+    directory: str
+    framework: str
+    python: str
+    memory_bytes: int = 4 << 30
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """The status (200, or 400 for a failure of the model) and the JSON body, exactly as the caller gets it."""
+
+    status: int
+    body: bytes
+
+
+class ModelHost(Protocol):
+    """Runs each version's model code in processes of its own. Raises Unavailable when a process dies under a request,
+    DeadlineExceeded when it does not answer in time, ResourceExhausted when its queue is full."""
+
+    async def predict(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer: ...
+
+
+class ModelLoader(Protocol):
+    """The deploying side: tries a model once."""
+
+    def load(self, spec: ModelSpec) -> None:
+        """Return when the model answers; raises FailedPrecondition with a reason that a person can act on."""
+
+    def unload(self, uid: str) -> None: ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time, in UTC, aware."""
+
+
+class Ids(Protocol):
+    def uid(self) -> str:
+        """A decimal id that was never given before (21 digits, as Google's unique ids)."""
+
+    def token(self) -> str:
+        """256 random bits as text, for bearer tokens and page keys."""
+

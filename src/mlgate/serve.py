@@ -1,0 +1,236 @@
+"""`mlgate serve`: one supervisor, N API processes on one listening socket, one worker.
+
+    supervisor --- api (uvicorn) x N      share the socket; no model code, no framework
+              \\--- worker                deployments, and the model processes below it
+
+The supervisor decides nothing and holds no data: it starts the others, starts one again that died, and passes a SIGTERM
+on. A lock on the data directory keeps a second server off the same embedded database. Each child asks the kernel to be
+killed when its parent dies, so `kill -9` of the supervisor leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from mlgate import app
+from mlgate.core.errors import FailedPrecondition
+from mlgate.logs import configure
+from mlgate.settings import Settings
+
+log = structlog.get_logger("mlgate.serve")
+
+CHILD_SETTINGS = "MLGATE_CHILD"
+DRAIN_SECONDS = 25.0
+START_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    role: str
+    process: subprocess.Popen[bytes]
+    started: float
+    failures: int = 0
+
+
+class Supervisor:
+    def __init__(self, settings: Settings, ready_file: Path | None) -> None:
+        self._settings = settings
+        self._ready_file = ready_file
+        self._children: list[Child] = []
+        self._stopping = False
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT. Raises FailedPrecondition when the server cannot start."""
+        app.open_store(self._settings).close()  # says what is wrong before anything is started, and migrates
+        lock = self._lock()
+        listening = self._listen()
+        self._settings = replace(self._settings, port=listening.getsockname()[1])
+        sandbox = app.confinement(self._settings)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop())
+        given = {"sandbox": asdict(sandbox)}
+        try:
+            self._start("worker", listening, given)
+            for _ in range(self._settings.workers):
+                self._start("api", listening, given)
+            self._announce(listening)
+            self._watch(listening, given)
+        finally:
+            self._end()
+            lock.close()
+        return 0
+
+    def _lock(self) -> IO[str]:
+        place = app.places(self._settings).lock
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FailedPrecondition(f"Another server runs on {self._settings.data_dir}.") from None
+        return lock
+
+    def _listen(self) -> socket.socket:
+        settings = self._settings
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            raise FailedPrecondition(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
+        listening.listen(2048)
+        listening.set_inheritable(True)
+        return listening
+
+    # -------------------------------------------------------------------------------------------------- children
+
+    def _start(self, role: str, listening: socket.socket, given: Mapping[str, Any], failures: int = 0) -> None:
+        """Start a child and wait until it says that it is ready."""
+        reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        plan = {"role": role, "settings": asdict(self._settings), "ready": writing, "parent": os.getpid(), **given}
+        plan["socket"] = listening.fileno() if role == "api" else -1
+        kept = (writing, listening.fileno()) if role == "api" else (writing,)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlgate.serve"],
+            env={**os.environ, CHILD_SETTINGS: json.dumps(plan)},
+            pass_fds=kept,
+            stdin=subprocess.DEVNULL,
+        )
+        os.close(writing)
+        self._children.append(Child(role, process, time.monotonic(), failures))
+        ready, _, _ = select.select([reading], [], [], START_SECONDS)
+        said = os.read(reading, 1) if ready else b""
+        os.close(reading)
+        if not said and not self._stopping:
+            raise FailedPrecondition(f"The {role} process did not start; its log says why.")
+
+    def _announce(self, listening: socket.socket) -> None:
+        host, port = listening.getsockname()[:2]
+        url = self._settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("serving", url=url, workers=self._settings.workers)
+        if self._ready_file:
+            scratch = self._ready_file.with_name(self._ready_file.name + ".tmp")
+            scratch.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+            scratch.replace(self._ready_file)
+
+    def _watch(self, listening: socket.socket, given: Mapping[str, Any]) -> None:
+        while not self._stopping:
+            time.sleep(0.1)
+            for child in list(self._children):
+                status = child.process.poll()
+                if status is None or self._stopping:
+                    continue
+                self._children.remove(child)
+                lived = time.monotonic() - child.started
+                failures = 0 if lived > 60 else child.failures + 1
+                log.error("process died", role=child.role, status=status, lived=round(lived, 1))
+                time.sleep(min(2.0 ** (failures - 1) / 10, 5.0) if failures else 0)
+                try:
+                    self._start(child.role, listening, given, failures)
+                except FailedPrecondition as error:
+                    log.error("process not restarted", role=child.role, error=error.message)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _end(self) -> None:
+        """Drain the API first, then end the worker (whose end ends the model processes)."""
+        for role in ("api", "worker"):
+            running = [c.process for c in self._children if c.role == role and c.process.poll() is None]
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + DRAIN_SECONDS
+            for process in running:
+                try:
+                    process.wait(max(0.1, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        if self._ready_file:
+            self._ready_file.unlink(missing_ok=True)
+        log.info("stopped")
+
+
+# ---------------------------------------------------------------------------------------------------------- children
+
+
+def _die_with_parent(parent: int) -> None:
+    """Linux: SIGKILL for this process when its parent ends. Elsewhere the supervisor's SIGTERM has to do."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
+    import uvicorn
+
+    ready: int = plan["ready"]
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            os.write(ready, b"r")
+            os.close(ready)
+
+    config = uvicorn.Config(
+        app.api(settings, {"sandbox": {k: plan["sandbox"][k] for k in ("mode", "reason")}}),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=20,
+        h11_max_incomplete_event_size=64 << 10,
+        limit_concurrency=None,
+        ws="none",
+    )
+    Announcing(config).run(sockets=[socket.socket(fileno=plan["socket"])])
+
+
+def _run_worker(settings: Settings, plan: Mapping[str, Any]) -> None:
+    worker, supervisor = app.worker(settings, app.Sandbox(**plan["sandbox"]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    os.write(plan["ready"], b"r")
+    os.close(plan["ready"])
+    try:
+        worker.run()
+    finally:
+        supervisor.close()
+
+
+def main() -> None:
+    """A child's beginning: its plan comes in the environment, and is removed from it."""
+    plan = json.loads(os.environ.pop(CHILD_SETTINGS))
+    _die_with_parent(plan["parent"])
+    settings = Settings(**plan["settings"])
+    configure(settings.log_level, role=plan["role"])
+    run = {"api": _run_api, "worker": _run_worker}[plan["role"]]
+    try:
+        run(settings, plan)
+    except FailedPrecondition as error:
+        log.error("cannot start", error=error.message)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Work outside requests: deployments, and keeping house."""

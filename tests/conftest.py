@@ -1,0 +1,35 @@
+"""Fixtures that many tests share. A `server` is one for the whole session of a test process; tests that kill or
+reconfigure one make their own with `make_server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("server") / "data").initialize().start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Servers of a test's own, ended with it."""
+    made: list[Server] = []
+
+    def make(**options: Any) -> Server:
+        one = Server(tmp_path / f"data{len(made)}", **options).initialize().start()
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        if one.process is not None and one.process.poll() is None:
+            one.stop()

@@ -1,7 +1,7 @@
 """The rules of Cloud Storage: names, generations, preconditions, hashes, byte ranges, listings, bodies in two parts.
 
-Object names are keys. Nothing here or elsewhere joins one to a path: a name such as `../../etc/passwd` is as good as any
-other, and is answered from the database.
+Object names are keys. Nothing here or elsewhere joins one to a path: a name such as `../../etc/passwd` is as good as
+any other, and is answered from the database.
 
 A listing with a delimiter must not read the million names below one prefix: it shows the prefix once and goes on
 behind it. `behind` gives the bound for that, `before` the one for starting at a name.
@@ -127,8 +127,8 @@ class Hashes:
     crc32c: str = ""
 
     def with_headers(self, headers: Mapping[str, str]) -> Hashes:
-        """These, with those of the headers `Content-MD5` and `x-goog-hash: crc32c=...,md5=...` over them."""
-        md5, crc32c = headers.get("content-md5", "") or self.md5, self.crc32c
+        """These, with those of the header `x-goog-hash: crc32c=...,md5=...` over them."""
+        md5, crc32c = self.md5, self.crc32c
         for part in headers.get("x-goog-hash", "").split(","):
             name, _, value = part.strip().partition("=")
             if name == "md5":
@@ -240,8 +240,8 @@ _EPILOGUE = 64
 class Multipart:
     """A body of two parts: metadata as JSON, then the media. Give it the bytes as they arrive; it gives the media's.
 
-    Its line ends are those of the first line: gcsfs ends lines with a bare line feed, and media that end with a carriage
-    return must not lose it. The last boundary of the body ends the media, so that media which hold the boundary
+    Its line ends are those of the first line: gcsfs ends lines with a bare line feed, and media that end with a
+    carriage return must not lose it. The last boundary of the body ends the media, so that media which hold the boundary
     themselves arrive whole (gcsfs always uses `==0==`).
     """
 

@@ -236,6 +236,7 @@ class FileWriter:
     def __init__(self, blobs: FileBlobs, path: Path) -> None:
         self._blobs, self._path, self._hasher = blobs, path, Hasher()
         self._mutex = threading.Lock()
+        self._fd = -1
         with _disk():
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
@@ -260,6 +261,9 @@ class FileWriter:
             if self._fd >= 0:
                 self._path.unlink(missing_ok=True)
                 self._close()
+
+    def __del__(self) -> None:
+        self.abandon()
 
     def _check_open(self) -> None:
         if self._fd < 0:

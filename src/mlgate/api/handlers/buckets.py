@@ -1,7 +1,7 @@
 """Buckets: insert, get, list, patch, update, delete, and their policies.
 
-A bucket is the record `buckets/B` in its project, and the fact that tells every process which project that is. Its body
-holds the fields that a client may set, as they are shown; what the server knows (metageneration, times) is hidden state.
+A bucket is the record `buckets/B` in its project, and the fact that tells every process which project that is. Its
+body holds the fields that a client may set, as they are shown; what the server knows (metageneration, times) is hidden.
 
 Access is by policy only. Fields that would change what happens to objects (versioning, lifecycle, retention, customer
 keys, access control lists) are refused by name: a bucket that silently ignored them would lie.
@@ -225,7 +225,9 @@ def check_access_lists(call: Call) -> None:
     for name in ("predefinedAcl", "predefinedDefaultObjectAcl", "destinationPredefinedAcl"):
         value = call.query.get(name)
         if value and value not in _PRIVATE:
-            raise refuse(name, f"{name}: access is by policy only here (uniform bucket-level access); use setIamPolicy.")
+            raise refuse(
+                name, f"{name}: access is by policy only (uniform bucket-level access); use setIamPolicy."
+            )
     for name in ("kmsKeyName", "destinationKmsKeyName", "enableObjectRetention", "dropContextGroups"):
         if call.query.get(name):
             raise not_here(name)

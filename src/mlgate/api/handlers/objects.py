@@ -1,5 +1,5 @@
-"""Objects: get (metadata or media), list, delete, patch, update, copy, rewrite, move, compose; and `put`, by which every
-new object comes to be.
+"""Objects: get (metadata or media), list, delete, patch, update, copy, rewrite, move, compose; and `put`, by which
+every new object comes to be.
 
 An object is one row: its name, its generation, the digest of its bytes, and its metadata nearly as shown. Replacing one
 writes a new generation over the row; the old one is gone (`generation=` of it is 404), and its bytes go when nothing
@@ -27,7 +27,7 @@ from mlgate.api.handlers.buckets import (
 from mlgate.api.messages.message import Message, decode, encode
 from mlgate.api.messages.storage import ComposeRequest, Object
 from mlgate.api.method import Need
-from mlgate.core.errors import InvalidArgument, NotFound, OutOfRange
+from mlgate.core.errors import ConditionNotMet, NotFound, OutOfRange, TooLarge
 from mlgate.core.names import bucket_name, id_of
 from mlgate.core.storage import (
     Hashes,
@@ -93,7 +93,7 @@ def _get(call: Call, tx: Transaction) -> dict[str, Any] | Response:
         return Response(status=304, headers=[("ETag", tag)])
     check_conditions(call.query, stored.generation, stored.body["metageneration"])
     if headers.get("if-match") and not _names(headers["if-match"], tag):
-        return Response(status=412, body=b"The object's ETag is another.", media_type="text/plain")
+        raise ConditionNotMet("At least one of the pre-conditions you specified did not hold: If-Match.")
     return _media(call, stored) if call.query.get("alt") == "media" else shown(call, stored)
 
 
@@ -360,10 +360,6 @@ def reads_and_deletes(call: Call, _: Message | None) -> Iterable[Need]:
         yield Need((permission,), bucket_name(call.params["bucket"]))
 
 
-def reads_composed(call: Call, _: Message | None) -> Iterable[Need]:
-    yield Need(("storage.objects.get",), bucket_name(call.params["destinationBucket"]))
-
-
 def copy_object(call: Call, body: Object) -> dict[str, Any]:
     return _copy(call, body, call.params["sourceBucket"], call.params["destinationBucket"])[0]
 
@@ -454,7 +450,7 @@ async def compose_object(call: Call) -> dict[str, Any]:
 
 def _joined(call: Call, sources: list[StoredObject]) -> Blob:
     if sum(stored.size for stored in sources) > call.settings.max_object:
-        raise InvalidArgument(f"The object would be larger than the {call.settings.max_object} bytes allowed.")
+        raise TooLarge(f"The object would be larger than the {call.settings.max_object} bytes allowed.")
     writer = call.services.blobs.writer()
     try:
         for stored in sources:

@@ -7,7 +7,7 @@ field of its resource, also those that only the server sets.
 
 from __future__ import annotations
 
-from mlgate.api.messages.message import Bytes, DateTime, Int64, Json, Message, UInt64
+from mlgate.api.messages.message import Bytes, DateTime, Int64, Message, UInt64
 from mlgate.api.messages.policies import Binding
 
 # --------------------------------------------------------------------------------------------------------- policies
@@ -360,9 +360,3 @@ class ComposeRequest(Message):
 class ProjectServiceAccount(Message, schema="ServiceAccount"):
     email_address: str | None = None
     kind: str | None = None
-
-
-class AnyBody(Message):
-    """What a method takes that is routed and authorized, and not there yet."""
-
-    value: Json | None = None

@@ -1,0 +1,263 @@
+"""The contract of the port Store, run on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from mlgate.adapters.db.migrate import migrate, version_of
+from mlgate.adapters.db.store import SqlStore, sqlite_url
+from mlgate.core.errors import Aborted, AlreadyExists
+from mlgate.core.iam.policy import Binding, Policy
+from mlgate.ports import AuditEntry, Fact, Record, StoredObject, Task, Token
+
+from tests.postgres import fresh_database, postgres
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+pytestmark = pytest.mark.xdist_group("postgres")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    return fresh_database(request.getfixturevalue("server"), f"t{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    migrate(url)
+    made = SqlStore(url)
+    yield made
+    made.close()
+
+
+def record(name: str, parent: str = "projects/p", kind: str = "model", uid: str = "1", **body: object) -> Record:
+    return Record(name=name, kind=kind, parent=parent, uid=uid, body=dict(body), created=NOW)
+
+
+def test_a_new_database_has_no_version_and_a_migrated_one_the_newest(url: str) -> None:
+    assert version_of(url)[0] is None
+    migrate(url)
+    current, needed = version_of(url)
+    assert current == needed
+    migrate(url)  # a second time changes nothing
+
+
+def test_a_record_comes_back_as_it_was_stored(store: SqlStore) -> None:
+    kept = record("projects/p/models/m", description="größe \U0001f600", nested={"a": [1, None, 2.5]})
+    kept.hidden = {"x": 1}
+    with store.write() as tx:
+        tx.insert(kept)
+    with store.read() as tx:
+        found = tx.get(kept.name)
+    assert found == kept
+    assert found.etag
+
+
+def test_a_name_is_given_out_once_and_the_transaction_goes_on(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.insert(record("projects/p/models/m"))
+        with pytest.raises(AlreadyExists):
+            tx.insert(record("projects/p/models/m", uid="2"))
+        tx.insert(record("projects/p/models/n"))
+    with store.read() as tx:
+        assert [r.name for r in tx.children("projects/p", "model")] == ["projects/p/models/m", "projects/p/models/n"]
+
+
+def test_an_update_from_an_old_reading_is_aborted(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.insert(record("projects/p/models/m"))
+    with store.read() as tx:
+        first, second = tx.get("projects/p/models/m"), tx.get("projects/p/models/m")
+    with store.write() as tx:
+        first.body = {"description": "one"}
+        tx.update(first)
+    with pytest.raises(Aborted), store.write() as tx:
+        tx.update(second)
+    with store.read() as tx:
+        assert tx.get("projects/p/models/m").body == {"description": "one"}
+
+
+def test_a_failing_transaction_stores_nothing(store: SqlStore) -> None:
+    before = store.revision()
+    with pytest.raises(RuntimeError), store.write() as tx:
+        tx.insert(record("projects/p/models/m"))
+        tx.set_policy("projects/p/models/m", Policy((Binding("roles/owner", ("user:a@example.com",)),)))
+        raise RuntimeError
+    assert store.revision() == before
+    assert store.changes(0)[1] == []
+    with store.read() as tx:
+        assert tx.get("projects/p/models/m") is None
+
+
+def test_lists_are_in_code_point_order_on_every_database(store: SqlStore) -> None:
+    names = [f"projects/p/models/{n}" for n in ("B", "a", "Z9", "_", "a_b", "é", "\U0001f600", "z", "a-b")]
+    with store.write() as tx:
+        for name in names:
+            tx.insert(record(name))
+        for name in names:
+            tx.put_object(StoredObject("b", name, 1, "d", 1, {}))
+    with store.read() as tx:
+        assert [r.name for r in tx.children("projects/p", "model")] == sorted(names)
+        assert [o.name for o in tx.list_objects("b")] == sorted(names)
+        after = sorted(names)[3]
+        assert [r.name for r in tx.children("projects/p", "model", after=after, limit=2)] == sorted(names)[4:6]
+
+
+def test_a_policy_has_a_new_etag_after_each_write_and_raises_the_revision(store: SqlStore) -> None:
+    policy = Policy((Binding("roles/viewer", ("user:a@example.com",)),))
+    seen, revisions = set(), []
+    for _ in range(3):
+        with store.write() as tx:
+            seen.add(tx.set_policy("projects/p", policy).etag)
+        revisions.append(store.revision())
+    assert len(seen) == 3
+    assert revisions == sorted(set(revisions))
+
+
+def test_changes_tell_what_is_new_and_what_is_gone(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.set_fact("account", "a@example.com", {"uid": "1"})
+        tx.set_fact("account", "b@example.com", {"uid": "2"})
+    revision, facts = store.changes(0)
+    assert {f.key for f in facts} == {"a@example.com", "b@example.com"}
+    with store.write() as tx:
+        tx.set_fact("account", "a@example.com", None)
+        assert tx.facts("account") == {"b@example.com": {"uid": "2"}}
+    assert store.changes(revision)[1] == [Fact("account", "a@example.com", None)]
+    assert store.changes(store.revision())[1] == []
+
+
+def test_a_member_is_found_in_the_policies_that_name_it_and_only_there(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.set_policy("projects/p", Policy((Binding("roles/viewer", ("user:a_b@example.com",)),)))
+        tx.set_policy("projects/q", Policy((Binding("roles/viewer", ("user:aXb@example.com", "user:c@d.e")),)))
+        assert [r for r, _ in tx.policies_naming("user:a_b@example.com")] == ["projects/p"]
+
+
+def test_a_token_is_found_by_its_digest_until_it_is_dropped(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.add_token(Token(b"1" * 32, "user:a@example.com", NOW + timedelta(hours=1)))
+        tx.add_token(Token(b"2" * 32, "user:b@example.com", NOW - timedelta(hours=1), "77"))
+    with store.read() as tx:
+        assert tx.token(b"2" * 32).uid == "77"
+    with store.write() as tx:
+        assert tx.drop_expired_tokens(NOW) == 1
+        assert tx.token(b"2" * 32) is None
+        assert tx.token(b"1" * 32).principal == "user:a@example.com"
+
+
+def test_an_audit_entry_is_stored_with_the_rest_of_its_transaction(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.audit(AuditEntry(NOW, "r", "m", "projects/p", "user:a@b.c", "x.y.z", {"role": "r"}, "OK", {"a": 1}))
+
+
+def test_a_task_is_claimed_by_one_worker_at_a_time(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.enqueue(Task("projects/p/operations/1", "deploy", {"a": 1}))
+    first = store.claim("one", NOW, 10)
+    assert (first.name, first.attempts, first.body) == ("projects/p/operations/1", 1, {"a": 1})
+    assert store.claim("two", NOW, 10) is None
+    assert store.renew(first, "one", NOW + timedelta(seconds=5), 10)
+    assert store.claim("two", NOW + timedelta(seconds=11), 10) is None
+
+
+def test_a_worker_that_lost_its_lease_changes_nothing(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.enqueue(Task("projects/p/operations/1", "deploy", {}))
+    first = store.claim("one", NOW, 10)
+    second = store.claim("two", NOW + timedelta(seconds=11), 10)
+    assert second.fence > first.fence
+    assert not store.renew(first, "one", NOW + timedelta(seconds=12), 10)
+    with store.write() as tx:
+        assert not tx.finish(first)
+        assert tx.finish(second)
+        assert tx.find_tasks() == []
+
+
+def test_a_task_given_back_waits_for_its_delay(store: SqlStore) -> None:
+    with store.write() as tx:
+        tx.enqueue(Task("projects/p/operations/1", "deploy", {}))
+    task = store.claim("one", NOW, 10)
+    store.release(task, NOW, delay_seconds=3)
+    assert store.claim("one", NOW + timedelta(seconds=2), 10) is None
+    assert store.claim("one", NOW + timedelta(seconds=4), 10).attempts == 2
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [
+        ("a/", ["a/1", "a/2"]),
+        ("a", ["a", "a/1", "a/2", "ab"]),
+        ("\U0010ffff", ["\U0010ffff", "\U0010ffffx"]),
+        ("\ud7ff".encode("utf-16", "surrogatepass").decode("utf-16"), ["\ud7ff1"]),
+        ("%", []),
+        ("", ["a", "a/1", "a/2", "ab", "b", "\ud7ff1", "\ue000", "\U0010ffff", "\U0010ffffx"]),
+    ],
+)
+def test_objects_are_listed_by_prefix(store: SqlStore, prefix: str, found: list[str]) -> None:
+    with store.write() as tx:
+        for name in ("b", "a", "a/1", "ab", "a/2", "\U0010ffff", "\U0010ffffx", "\ud7ff1", "\ue000"):
+            tx.put_object(StoredObject("bucket", name, 1, "d", 1, {}))
+        tx.put_object(StoredObject("other", "a", 1, "d", 1, {}))
+    with store.read() as tx:
+        assert [o.name for o in tx.list_objects("bucket", prefix=prefix)] == found
+
+
+def test_blobs_in_use_are_those_of_objects_and_of_deployed_versions(store: SqlStore) -> None:
+    version = record("projects/p/models/m/versions/v", kind="version", parent="projects/p/models/m")
+    version.hidden = {"files": [{"path": "model.joblib", "digest": "d2", "size": 1}]}
+    with store.write() as tx:
+        tx.put_object(StoredObject("bucket", "a", 1, "d1", 1, {}))
+        tx.insert(version)
+        assert tx.blob_digests() == {"d1", "d2"}
+        assert tx.delete_object("bucket", "a")
+        assert not tx.delete_object("bucket", "a")
+        assert tx.blob_digests() == {"d2"}
+
+
+def test_fifty_writers_of_one_policy_lose_nothing(store: SqlStore) -> None:
+    """Each adds one member to what it reads in its own transaction, all at once."""
+    faults: list[BaseException] = []
+
+    def add(n: int) -> None:
+        try:
+            with store.write() as tx:
+                current = tx.policy("projects/p") or Policy()
+                members = (*current.members_of("roles/viewer"), f"user:u{n}@example.com")
+                tx.set_policy("projects/p", Policy((Binding("roles/viewer", members),)))
+        except BaseException as fault:  # noqa: BLE001  # told to the test below
+            faults.append(fault)
+
+    threads = [threading.Thread(target=add, args=(n,)) for n in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    with store.read() as tx:
+        assert len(tx.policy("projects/p").members_of("roles/viewer")) == 50
+
+
+def test_a_revision_read_by_another_thread_is_never_old(store: SqlStore) -> None:
+    """What the strict freshness of decisions rests on."""
+    reading = SqlStore(str(store._engine.url.render_as_string(hide_password=False)).replace("+psycopg", ""))
+    try:
+        for n in range(20):
+            with store.write() as tx:
+                tx.set_fact("account", "a@example.com", {"n": n})
+            assert reading.revision() == store.revision()
+            assert reading.changes(reading.revision() - 1)[1][0].value == {"n": n}
+    finally:
+        reading.close()

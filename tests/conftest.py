@@ -16,7 +16,7 @@ from tests.harness import Server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("server") / "data").initialize().start()
     yield made
-    made.stop()
+    made.close()
 
 
 @pytest.fixture
@@ -31,5 +31,4 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
     yield make
     for one in made:
-        if one.process is not None and one.process.poll() is None:
-            one.stop()
+        one.close()

@@ -39,6 +39,7 @@ class Server:
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
     _tokens: dict[str, str] = field(default_factory=dict)
+    _clients: list[Any] = field(default_factory=list)
 
     def _database(self) -> list[str]:
         return ["--database-url", self.database_url] if self.database_url else []
@@ -105,17 +106,29 @@ class Server:
     def http(self, principal: str | None = OWNER) -> httpx.Client:
         """An HTTP client that bears the principal's token (none for None)."""
         headers = {"Authorization": f"Bearer {self.token(principal)}"} if principal else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        self._clients.append(client)
+        return client
 
     def api(self, name: str, principal: str = OWNER, version: str = "v1") -> Any:
         """An unmodified google-api-python-client on this server."""
         import googleapiclient.discovery
         from google.oauth2.credentials import Credentials
 
-        return googleapiclient.discovery.build(
+        service = googleapiclient.discovery.build(
             name, version, credentials=Credentials(self.token(principal)), static_discovery=True,
             client_options={"api_endpoint": self.url},
         )  # fmt: skip
+        self._clients.append(service)
+        return service
+
+    def close(self) -> None:
+        """End the server, if it runs, and every client that was made here."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
 
 
 def _wait_for(ready: Path, process: subprocess.Popen[bytes], log: Any) -> str:

@@ -184,15 +184,15 @@ def confinement(settings: Settings) -> Sandbox:
     return sandbox
 
 
-def worker(settings: Settings, sandbox: Sandbox) -> tuple[Worker, ModelSupervisor]:
-    """The worker and the model processes that it keeps."""
+def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, ModelSupervisor]:
+    """The worker and the model processes that it keeps; `confined` is what `confinement` found, in plain form."""
     settings = resolved(settings)
     store, clock, where = open_store(settings), SystemClock(), places(settings)
     snapshot = Snapshot(store, permissions_by_role(settings.role_catalogue))
     blobs = FileBlobs(where.blobs)
     supervisor = ModelSupervisor(
         where.run,
-        sandbox,
+        Sandbox(confined["mode"], confined["reason"], tuple(confined["bubblewrap"])),
         on_log=lambda uid, line: log.info("model", uid=uid, line=line),
         ready_seconds=settings.load_timeout,
     )

@@ -45,6 +45,7 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     role: str
     process: subprocess.Popen[bytes]
+    ready: int
     started: float
     failures: int = 0
 
@@ -67,9 +68,10 @@ class Supervisor:
             signal.signal(number, lambda *_: self._stop())
         given = {"sandbox": asdict(sandbox)}
         try:
-            self._start("worker", listening, given)
-            for _ in range(self._settings.workers):
-                self._start("api", listening, given)
+            for role in ("worker", *["api"] * self._settings.workers):
+                self._start(role, listening, given)
+            for child in list(self._children):
+                self._wait_ready(child)
             self._announce(listening)
             self._watch(listening, given)
         finally:
@@ -102,8 +104,8 @@ class Supervisor:
 
     # -------------------------------------------------------------------------------------------------- children
 
-    def _start(self, role: str, listening: socket.socket, given: Mapping[str, Any], failures: int = 0) -> None:
-        """Start a child and wait until it says that it is ready."""
+    def _start(self, role: str, listening: socket.socket, given: Mapping[str, Any], failures: int = 0) -> Child:
+        """Start a child; it says on its pipe when it is ready."""
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)
         plan = {"role": role, "settings": asdict(self._settings), "ready": writing, "parent": os.getpid(), **given}
@@ -116,12 +118,16 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
         )
         os.close(writing)
-        self._children.append(Child(role, process, time.monotonic(), failures))
-        ready, _, _ = select.select([reading], [], [], START_SECONDS)
-        said = os.read(reading, 1) if ready else b""
-        os.close(reading)
+        child = Child(role, process, reading, time.monotonic(), failures)
+        self._children.append(child)
+        return child
+
+    def _wait_ready(self, child: Child) -> None:
+        ready, _, _ = select.select([child.ready], [], [], START_SECONDS)
+        said = os.read(child.ready, 1) if ready else b""
+        os.close(child.ready)
         if not said and not self._stopping:
-            raise FailedPrecondition(f"The {role} process did not start; its log says why.")
+            raise FailedPrecondition(f"The {child.role} process did not start; its log says why.")
 
     def _announce(self, listening: socket.socket) -> None:
         host, port = listening.getsockname()[:2]
@@ -145,7 +151,7 @@ class Supervisor:
                 log.error("process died", role=child.role, status=status, lived=round(lived, 1))
                 time.sleep(min(2.0 ** (failures - 1) / 10, 5.0) if failures else 0)
                 try:
-                    self._start(child.role, listening, given, failures)
+                    self._wait_ready(self._start(child.role, listening, given, failures))
                 except FailedPrecondition as error:
                     log.error("process not restarted", role=child.role, error=error.message)
 
@@ -197,6 +203,7 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
         h11_max_incomplete_event_size=64 << 10,
@@ -207,7 +214,7 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
 
 
 def _run_worker(settings: Settings, plan: Mapping[str, Any]) -> None:
-    worker, supervisor = app.worker(settings, app.Sandbox(**plan["sandbox"]))
+    worker, supervisor = app.worker(settings, plan["sandbox"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     os.write(plan["ready"], b"r")

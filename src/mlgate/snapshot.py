@@ -44,11 +44,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A version that is READY: its model process's spec in plain form."""
+    """A version that is READY: the directory that it was copied to, by digest, and the framework that loads it."""
 
-    version_id: str
     uid: str
-    spec: Mapping[str, Any]
+    digest: str
+    framework: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +86,15 @@ class Snapshot:
     def decide(self, principal: str, permission: str, resource: str) -> bool:
         """Whether the principal holds the permission on the resource now."""
         self.refresh()
-        with self._lock:
-            return self.allows(principal, permission, resource)
+        return self.allows(principal, permission, resource)
 
     def allows(self, principal: str, permission: str, resource: str) -> bool:
-        """As `decide`, from the state as it is."""
-        project = self.projects.get(project_id_of(resource))
-        if project is not None and not project.active and not permission.startswith("resourcemanager."):
-            return False  # A project that is being deleted can be looked at and restored, nothing else.
-        return self._index.is_allowed(principal, permission, resource)
+        """As `decide`, from the state as it is: for a caller that has just brought it up to date."""
+        with self._lock:
+            project = self.projects.get(project_id_of(resource))
+            if project is not None and not project.active and not permission.startswith("resourcemanager."):
+                return False  # A project that is being deleted can be looked at and restored, nothing else.
+            return self._index.is_allowed(principal, permission, resource)
 
     def _apply(self, fact: Fact) -> None:
         match fact.kind:
@@ -140,5 +140,5 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 def _served(value: Mapping[str, Any]) -> ServedModel:
     return ServedModel(
         value["default"],
-        {v: ServedVersion(v, spec["uid"], spec) for v, spec in value["versions"].items()},
+        {v: ServedVersion(s["uid"], s["digest"], s["framework"]) for v, s in value["versions"].items()},
     )

@@ -254,8 +254,8 @@ def missing_module() -> bytes:
 REASONS = {
     "nothing": ({}, r"neither model.joblib nor model.pkl is in the model's folder, which holds: nothing"),
     "other": ({"model_onnx": b"x"}, r"which holds: model.onnx"),
-    "garbage": ({"model_pkl": b"this is no pickle"}, r"Could not load the model: model.pkl\. .*written by joblib"),
-    "empty": ({"model_pkl": b""}, r"Could not load the model: model.pkl"),
+    "garbage": ({"model_pkl": b"this is no pickle"}, r"model.pkl could not be read: .*written by joblib"),
+    "empty": ({"model_pkl": b""}, r"model.pkl could not be read"),
     "dict": ({"model_pkl": pickle.dumps({"a": 1})}, r"Invalid model type detected: builtins.dict"),
     "module": ({"model_pkl": missing_module()}, r"needs the module 'no_such_module'"),
     "name": ({"model_pkl": b"\x80\x04cos\nno_such_name\n."}, r"refers to code that is not importable here"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -59,43 +61,44 @@ class BreakingProxy:
         self._target = ("127.0.0.1", server.port())
         self._cut_after, self.cuts_left = cut_after, times
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments))
+        self._threads[-1].start()
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError):
+            while True:
                 client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self._target)
-            for thread in (
-                threading.Thread(target=self._pass, args=(client, server, True), daemon=True),
-                threading.Thread(target=self._pass, args=(server, client, False), daemon=True),
-            ):
-                self._threads.append(thread)
-                thread.start()
+                server = socket.create_connection(self._target)
+                self._sockets += [client, server]
+                self._start(self._pass, client, server, True)
+                self._start(self._pass, server, client, False)
 
-    def _pass(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
         passed = 0
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
                 passed += len(data)
-                if counted and self.cuts_left and passed >= self._cut_after:
+                if is_request and self.cuts_left and passed >= self._cut_after:
                     self.cuts_left -= 1
                     break
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-        if counted:
-            return
+        _end(source, sink)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        _end(*self._sockets)
+        for thread in self._threads:
+            thread.join(10)
+        for one in self._sockets:
+            one.close()
+
+
+def _end(*sockets: socket.socket) -> None:
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)

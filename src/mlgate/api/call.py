@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from mlgate.api.method import Method, Registry
 from mlgate.core.errors import NotFound, PermissionDenied
 from mlgate.core.iam.roles import Role
-from mlgate.ports import Blobs, Clock, Ids, ModelHost, Record, Store, Token, Transaction
+from mlgate.ports import Blobs, Clock, Ids, ModelHost, ModelSpec, Record, Store, Token, Transaction
 from mlgate.settings import Settings
 from mlgate.snapshot import Snapshot
 
@@ -53,6 +53,8 @@ class Services:
     executor: Executor
     #: Directory of the deployed models; a version's files are in the folder of their digest.
     models_dir: Path
+    #: What each served version's process loads, by the version's uid (the prediction path's own memory).
+    specs: dict[str, ModelSpec] = field(default_factory=dict)
     #: What /healthz adds to its answer, such as how model code is confined.
     health: Callable[[], dict[str, Any]] = dict
 

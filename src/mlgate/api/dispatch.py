@@ -11,6 +11,7 @@ a writing transaction, where the store's revision is exact. So a slow upload can
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,6 +28,8 @@ from mlgate.core.iam.principals import ANONYMOUS
 
 log = structlog.get_logger("mlgate.api")
 
+Decide = Callable[[str, str, str], bool]
+
 
 class Door:
     def __init__(self, services: Services) -> None:
@@ -39,7 +42,7 @@ class Door:
         row, path = self._router.match(request.http, request.raw_path)
         principal = self._identify(row, request)
         call = self._call(row, request, principal, path)
-        self._authorize(call)
+        self._authorize(call, self._services.snapshot.allows)
         if row.handler is not None and row.runs is Style.STREAM:
             call.query = params.decode_query(row, request.query)
             return _finish(await row.handler(call), call)
@@ -61,18 +64,21 @@ class Door:
         )
 
     def _call(self, row: Method, request: Request, principal: str, path: dict[str, str]) -> Call:
+        """The call, on a snapshot that is brought up to date here."""
         services = self._services
         services.snapshot.refresh()
-        names = {name: params.canonical(value, services.snapshot) for name, value in path.items()}
+        whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
+        names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}
         raw = dict(request.query) if row.on else {}
         resource = params.canonical(row.resource({**raw, **names}), services.snapshot) if _has(row, raw) else ""
         return Call(services, row, request, principal, resource, names, {}, services.clock.now())
 
     # ------------------------------------------------------------------------------------------------------- may
 
-    def _authorize(self, call: Call) -> None:
+    def _authorize(self, call: Call, decide: Decide | None = None) -> None:
         requires = call.method.requires
-        if isinstance(requires, str) and not self._services.snapshot.decide(call.principal, requires, call.resource):
+        decide = decide or self._services.snapshot.decide
+        if isinstance(requires, str) and not decide(call.principal, requires, call.resource):
             self._note_denial(call)
             raise denied(requires, call.resource or "the resource")
 

@@ -10,7 +10,9 @@ import typer
 
 from mlgate.settings import Settings
 
-group = typer.Typer(help="Set up a server and hand out tokens; needs access to its data directory.", no_args_is_help=True)
+group = typer.Typer(
+    help="Set up a server and hand out tokens; needs access to its data directory.", no_args_is_help=True
+)
 
 DataDir = Annotated[str | None, typer.Option(help="The server's data directory.")]
 DatabaseUrl = Annotated[str | None, typer.Option(help="PostgreSQL address; without it SQLite is used.")]

@@ -1,20 +1,40 @@
-"""The command line's beginning: which words there are. Each group of words is a file; heavy imports wait for their use."""
+"""The command line's beginning: which words there are. Each group is a file; heavy imports wait for their use."""
 
 from __future__ import annotations
 
 import sys
 
-import typer
-
-from mlgate.cli import admin
-
-program = typer.Typer(
-    name="mlgate",
-    help="The machine-learning platform in which every model has an IAM policy.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+from mlgate.cli import (
+    admin,
+    auth,
+    config,
+    iam,
+    models,
+    operations,
+    predict,
+    projects,
+    storage,
+    verbs,
+    versions,
 )
+
+program = verbs.words("The machine-learning platform in which every model has an IAM policy.")
+
+
+@program.callback()
+def options(project: verbs.Project = "", log_http: verbs.LogHttp = False) -> None:
+    """The machine-learning platform in which every model has an IAM policy."""
+
+
+program.add_typer(models.group, name="models")
+program.add_typer(versions.group, name="versions")
+verbs.verb(program)(predict.predict)
+program.add_typer(operations.group, name="operations")
+program.add_typer(projects.group, name="projects")
+program.add_typer(iam.group, name="iam")
+program.add_typer(storage.group, name="storage")
+program.add_typer(auth.group, name="auth")
+program.add_typer(config.group, name="config")
 program.add_typer(admin.group, name="admin")
 program.command("serve")(admin.serve)
 program.command("settings")(admin.settings)
@@ -24,7 +44,7 @@ def main() -> None:
     from mlgate.core.errors import RpcError
 
     try:
-        program()
+        program(prog_name="mlgate")
     except RpcError as error:
         print(f"ERROR: {error.message}", file=sys.stderr)
         sys.exit(1)

@@ -33,7 +33,12 @@ def running(name: str, kind: str, model: str, now: datetime, **metadata: Any) ->
     }
 
 
+def is_started(operation: dict[str, Any]) -> bool:
+    return "startTime" in operation["metadata"]
+
+
 def started(operation: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """Somebody works on it."""
     return _with_metadata(operation, startTime=operation["metadata"].get("startTime") or format_timestamp(now))
 
 

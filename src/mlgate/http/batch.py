@@ -12,6 +12,7 @@ from dataclasses import replace
 from email import policy
 from email.parser import BytesParser
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qsl
 
 from mlgate.api.call import Request, Response
@@ -42,9 +43,9 @@ async def answer(request: Request, one: Answer) -> Response:
     boundary = f"batch_{secrets.token_hex(12)}"
     out = []
     for part in parts:
-        payload = part.get_payload(decode=True) or b""  # type: ignore[union-attr]
+        payload: Any = part.get_payload(decode=True)  # type: ignore[union-attr]  # the parts of a multipart are messages
         content_id = str(part.get("Content-ID", ""))  # type: ignore[union-attr]
-        response = await one(_inner(request, payload))
+        response = await one(_inner(request, payload or b""))
         out.append(_part(boundary, content_id, response))
     joined = "".join(out).encode() + f"--{boundary}--\r\n".encode()
     return Response(body=joined, media_type=f"multipart/mixed; boundary={boundary}")

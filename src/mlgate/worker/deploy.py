@@ -84,6 +84,12 @@ class Deployer:
             raise Cancelled("The operation was cancelled.")
         if version is None or version.uid != task.body["uid"]:
             raise NotFound(f"{task.body['version']} does not exist any more.")
+        if not lro.is_started(operation.body):
+            with self.store.write() as tx:
+                fresh = tx.get(operation.name)
+                if fresh is not None and not lro.is_done(fresh.body):
+                    fresh.body = lro.started(fresh.body, self.clock.now())
+                    tx.update(fresh)
         return version
 
     def _files(self, version: Record) -> tuple[list[dict[str, Any]], list[str]]:

@@ -64,16 +64,16 @@ def load_pickled(directory: str, label: str, version: str) -> tuple[Any, str]:
         except ModuleNotFoundError as error:
             raise Failed(
                 LOADING,
-                f"Could not load the model: {name}. It needs the module '{error.name}', which the version's environment"
+                f"{name} needs the module '{error.name}', which the version's environment"
                 " has not: choose a runtimeVersion that has it, or add a package to packageUris.",
             ) from None
         except MemoryError:
-            raise Failed(LOADING, f"Could not load the model: {name}. It does not fit in its memory limit.") from None
+            raise Failed(LOADING, f"{name} does not fit in the memory limit of its process.") from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a pickle may raise anything
             hint = _version_hint(caught, label, version)
             raise Failed(
                 LOADING,
-                f"Could not load the model: {name}. {type(error).__name__}: {error}.{hint or _unreadable(error)}",
+                f"{name} could not be read: {type(error).__name__}: {error}.{hint or _unreadable(error)}",
             ) from None
     return model, _version_hint(caught, label, version)
 

@@ -20,7 +20,7 @@ async def predict(call: Call) -> Response:
     if not call.may(permission, call.resource):
         raise denied(permission, call.resource)
     version = _served(call)
-    answer = await call.services.host.predict(spec_of(call, version), body, call.settings.predict_timeout)
+    answer = await call.services.host.predict(_spec_of(call, version), body, call.settings.predict_timeout)
     return Response(status=answer.status, body=answer.body, media_type="application/json; charset=UTF-8")
 
 
@@ -36,12 +36,15 @@ def _served(call: Call) -> ServedVersion:
     raise NotFound(f"{call.resource} is not deployed: its version does not exist or is not READY.")
 
 
-def spec_of(call: Call, version: ServedVersion) -> ModelSpec:
-    spec = version.spec
-    return ModelSpec(
-        uid=version.uid,
-        directory=str(call.services.models_dir / spec["digest"]),
-        framework=spec["framework"],
-        python=call.settings.runtime_python,
-        memory_bytes=call.settings.model_memory,
-    )
+def _spec_of(call: Call, version: ServedVersion) -> ModelSpec:
+    """What the version's process is to load; kept, since a uid never stands for anything else."""
+    kept = call.services.specs.get(version.uid)
+    if kept is None:
+        kept = call.services.specs[version.uid] = ModelSpec(
+            uid=version.uid,
+            directory=str(call.services.models_dir / version.digest),
+            framework=version.framework,
+            python=call.settings.runtime_python,
+            memory_bytes=call.settings.model_memory,
+        )
+    return kept

@@ -7,8 +7,18 @@ field of its resource, also those that only the server sets.
 
 from __future__ import annotations
 
-from mlgate.api.messages.message import Bytes, DateTime, Int64, Message, UInt64
+from datetime import date
+from typing import Annotated, Any
+
+from mlgate.api.messages.message import Bytes, DateTime, Int64, Message, Scalar, UInt64
 from mlgate.api.messages.policies import Binding
+
+
+def _day(value: Any) -> str:
+    return date.fromisoformat(str(value)).isoformat()
+
+
+Date = Annotated[str, Scalar(_day, str, {"type": "string", "format": "date"})]
 
 # --------------------------------------------------------------------------------------------------------- policies
 
@@ -148,8 +158,8 @@ class LifecycleAction(Message):
 
 class LifecycleCondition(Message):
     age: int | None = None
-    created_before: str | None = None
-    custom_time_before: str | None = None
+    created_before: Date | None = None
+    custom_time_before: Date | None = None
     days_since_custom_time: int | None = None
     days_since_noncurrent_time: int | None = None
     is_live: bool | None = None
@@ -157,7 +167,7 @@ class LifecycleCondition(Message):
     matches_prefix: list[str] | None = None
     matches_storage_class: list[str] | None = None
     matches_suffix: list[str] | None = None
-    noncurrent_time_before: str | None = None
+    noncurrent_time_before: Date | None = None
     num_newer_versions: int | None = None
     size_above_bytes: Int64 | None = None
     size_below_bytes: Int64 | None = None
@@ -357,6 +367,6 @@ class ComposeRequest(Message):
     source_objects: list[SourceObject] | None = None
 
 
-class ProjectServiceAccount(Message, schema="ServiceAccount"):
+class ProjectServiceAccount(Message, schema="ServiceAccount", wire_names={"email_address": "email_address"}):
     email_address: str | None = None
     kind: str | None = None

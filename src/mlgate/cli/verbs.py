@@ -1,0 +1,93 @@
+"""What every command has in common: --project, --format, --log-http, and how it fails.
+
+    @verb(group, columns=("name", "state"))
+    def list(client: Client, ...) -> Any: ...
+
+The function gets a client as its first parameter (if it asks for one) and returns the answer to show. The rest of its
+parameters are the command's own, as Typer reads them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from mlgate.cli import output
+from mlgate.cli.client import Client
+from mlgate.cli.failure import Failure
+from mlgate.core.errors import RpcError
+
+Verb = Callable[..., Any]
+
+Project = Annotated[str, typer.Option(help="The project; else MLGATE_PROJECT, else the one that config set saved.")]
+Format = Annotated[str, typer.Option(help="yaml, json, table(FIELD,...) or value(FIELD,...).", metavar="FORMAT")]
+LogHttp = Annotated[bool, typer.Option("--log-http", help="Print requests and responses, without secrets.")]
+Limit = Annotated[int | None, typer.Option(help="Show at most this many.", min=1)]
+
+
+def words(help: str) -> typer.Typer:
+    """A group of commands."""
+    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def verb(group: typer.Typer, name: str = "", *, columns: Sequence[str] = ()) -> Callable[[Verb], Verb]:
+    """Make a function a command of the group, named after it. `columns` are what its table shows."""
+
+    def decorate(function: Verb) -> Verb:
+        group.command(name or function.__name__.strip("_").replace("_", "-"))(_command(function, columns))
+        return function
+
+    return decorate
+
+
+def _command(function: Verb, columns: Sequence[str]) -> Verb:
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "client"]
+    remote = len(own) < len(signature.parameters)
+
+    @wraps(function)
+    def command(context: typer.Context, format: str, project: str = "", log_http: bool = False, **given: Any) -> None:
+        try:
+            if format:
+                output.check_format(format)  # before anything is done
+            if remote:
+                before = context.find_root().params  # options may stand before the first word too
+                given["client"] = _client(
+                    project or before.get("project", ""), log_http or before.get("log_http", False)
+                )
+            output.show(function(**given), format, columns)
+        except (Failure, RpcError) as error:
+            failure = error if isinstance(error, Failure) else Failure(error.status, error.message, error.fields)
+            output.note(failure.told(context.command_path.replace(" ", ".")))
+            raise typer.Exit(1) from None
+        except BrokenPipeError:  # the reader, such as head, has seen enough
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+
+    shared = {
+        "context": typer.Context,
+        "format": Format,
+        **({"project": Project, "log_http": LogHttp} if remote else {}),
+    }
+    kinds = {"context": inspect.Parameter.empty, "log_http": False}
+    extra = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=kinds.get(n, ""), annotation=kind)
+        for n, kind in shared.items()
+    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + extra
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _client(project: str, log_http: bool) -> Client:
+    if not log_http:
+        return Client(project)
+    from mlgate.cli.wire_log import WireLog
+
+    return Client(project, WireLog())

@@ -1,0 +1,122 @@
+"""`mlgate versions`: deployments of a model's files."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mlgate.cli import output, waiting
+from mlgate.cli.client import Client
+from mlgate.cli.failure import Failure
+from mlgate.cli.labels import Labels, labels_of
+from mlgate.cli.names import bucket_id, model_name, version_name
+from mlgate.cli.verbs import Limit, verb, words
+
+group = words("Versions of a model: deploy, describe, choose the default.")
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version's id.")]
+Model = Annotated[str, typer.Option(help="The model's id, or its whole name.")]
+Description = Annotated[str | None, typer.Option(help="What is new in it.")]
+Async = Annotated[bool, typer.Option("--async", help="Do not wait; print the operation.")]
+
+_V = "ml.projects.models.versions"
+
+
+@verb(group)
+def create(
+    client: Client,
+    version: Version,
+    model: Model,
+    origin: Annotated[str, typer.Option(help="Directory of the model's files: gs://BUCKET/PATH, or a local one.")],
+    runtime_version: Annotated[str, typer.Option(help="The service's runtime that the files were made for.")] = "2.11",
+    python_version: Annotated[str, typer.Option(help="The Python that the files were made with.")] = "3.7",
+    framework: Annotated[str | None, typer.Option(help="scikit-learn; without it the files decide.")] = None,
+    staging_bucket: Annotated[str | None, typer.Option(help="Bucket that local files are uploaded to.")] = None,
+    machine_type: Annotated[str | None, typer.Option(help="Accepted as the service does; all run here.")] = None,
+    description: Description = None,
+    labels: Labels = None,
+    async_: Async = False,
+) -> Any:
+    """Deploy a model's files as a version, and wait until it is ready."""
+    parent = model_name(client, model)
+    body = {
+        "name": version,
+        "deploymentUri": _deployed(client, origin, staging_bucket, f"{parent}/{version}"),
+        "runtimeVersion": runtime_version,
+        "pythonVersion": python_version,
+        "framework": framework.upper().replace("-", "_") if framework else None,
+        "machineType": machine_type,
+        "description": description,
+        "labels": labels_of(labels),
+    }
+    operation = client.call(f"{_V}.create", {k: v for k, v in body.items() if v is not None}, parent=parent)
+    if async_:
+        return operation
+    return waiting.result(client, operation, f"Creating version [{version}] of model [{model}]")
+
+
+def _deployed(client: Client, origin: str, staging_bucket: str | None, name: str) -> str:
+    """The gs:// directory of the files, uploaded to a directory of their own when they are local."""
+    if origin.startswith("gs://"):
+        return origin
+    local = Path(origin)
+    if not local.is_dir():
+        raise Failure("INVALID_ARGUMENT", f"--origin {origin} is neither gs://BUCKET/PATH nor a directory here.")
+    if not staging_bucket:
+        raise Failure("INVALID_ARGUMENT", "--origin is a local directory: name a bucket for it with --staging-bucket.")
+    from mlgate.cli.transfers import upload_directory
+
+    prefix = f"{name}-{secrets.token_hex(4)}/"
+    upload_directory(client, local, bucket_id(staging_bucket), prefix)
+    return f"gs://{bucket_id(staging_bucket)}/{prefix}"
+
+
+@verb(group, name="list", columns=("name.basename()", "deploymentUri", "state"))
+def list_versions(
+    client: Client,
+    model: Model,
+    filter: Annotated[str | None, typer.Option(help="Such as state=READY.")] = None,
+    limit: Limit = None,
+) -> Any:
+    """List the versions of a model."""
+    return client.listed(f"{_V}.list", "versions", {"filter": filter}, limit, parent=model_name(client, model))
+
+
+@verb(group)
+def describe(client: Client, version: Version, model: Model) -> Any:
+    """Show a version: its state, and why it failed if it did."""
+    return client.call(f"{_V}.get", name=version_name(client, version, model))
+
+
+@verb(group)
+def set_default(client: Client, version: Version, model: Model) -> Any:
+    """Make a version the one that predictions on the model use."""
+    return client.call(f"{_V}.setDefault", {}, name=version_name(client, version, model))
+
+
+@verb(group)
+def update(
+    client: Client, version: Version, model: Model, description: Description = None, update_labels: Labels = None
+) -> Any:
+    """Change a version's description, or add and change labels."""
+    name, body, mask = version_name(client, version, model), dict[str, Any](), list[str]()
+    if description is not None:
+        body["description"] = description
+        mask.append("description")
+    if update_labels is not None:
+        kept = client.call(f"{_V}.get", name=name)
+        body |= {"labels": {**kept.get("labels", {}), **(labels_of(update_labels) or {})}, "etag": kept["etag"]}
+        mask.append("labels")
+    operation = client.call(f"{_V}.patch", body, {"updateMask": ",".join(mask)}, name=name)
+    return waiting.result(client, operation, f"Updating version [{version}]")
+
+
+@verb(group)
+def delete(client: Client, version: Version, model: Model) -> Any:
+    """Delete a version that is not the default, or is the only one."""
+    operation = client.call(f"{_V}.delete", name=version_name(client, version, model))
+    waiting.result(client, operation, f"Deleting version [{version}]")
+    output.note(f"Deleted version [{version}].")

@@ -1,0 +1,66 @@
+"""Waiting for long-running operations, with something to look at on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlgate.cli import output
+from mlgate.cli.client import Client
+from mlgate.cli.failure import Failure
+
+_FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.05, 2.0, 1.4
+#: google.rpc codes by number, as an operation's error carries them.
+_CODES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+
+
+def result(
+    client: Client, operation: dict[str, Any], what: str, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Any]:
+    """The response of an operation once it is done, without its type. Raises Failure with the operation's error."""
+    done = wait(client, operation, what, sleep)
+    if error := done.get("error"):
+        code = int(error.get("code", 2))
+        status = _CODES[code] if 0 <= code < len(_CODES) else "UNKNOWN"
+        raise Failure(status, str(error.get("message", "The operation failed.")))
+    return {k: v for k, v in done.get("response", {}).items() if k != "@type"}
+
+
+def wait(
+    client: Client, operation: dict[str, Any], what: str, sleep: Callable[[float], None] = time.sleep
+) -> dict[str, Any]:
+    """The operation once it is done. Ctrl-C stops the waiting, not the operation, and says how to go on."""
+    pause = _FIRST_WAIT
+    try:
+        with _spinner(what):
+            while not operation.get("done"):
+                sleep(pause)
+                pause = min(_LONGEST_WAIT, pause * _GROWTH)
+                operation = client.call("ml.projects.operations.get", name=operation["name"])
+    except KeyboardInterrupt:
+        output.note(f"No longer waiting; it goes on. To wait again: mlgate operations wait {operation['name']}")
+        raise
+    return operation
+
+
+@contextmanager
+def _spinner(what: str) -> Iterator[None]:
+    """A spinner on a terminal; one line elsewhere."""
+    if not sys.stderr.isatty():
+        output.note(f"{what} ...")
+        yield
+        return
+    from rich.console import Console
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with console.status(what):
+        yield
+    console.print(f"{what} ... {time.monotonic() - started:.1f} s", markup=False)

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from mlgate.adapters.blobs.files import FileBlobs
-from mlgate.adapters.db.migrate import migrate, version_of
+from mlgate.adapters.db.migrate import migrate, newest, version_of
 from mlgate.adapters.db.store import SqlStore, sqlite_url
 from mlgate.adapters.hosts.client import SocketModelHost
 from mlgate.adapters.hosts.sandbox import NONE, OFF, Sandbox, probe
@@ -79,10 +79,12 @@ def open_store(settings: Settings) -> SqlStore:
             "--owner user:YOU@EXAMPLE.COM --project PROJECT_ID"
         )
     url = database_url(settings)
-    current, needed = version_of(url)
+    current = version_of(url)
     if current is None:
         raise FailedPrecondition("The database is not initialized: run mlgate admin init first.")
-    if current != needed:
+    if current > newest():
+        raise FailedPrecondition(f"The database has schema {current}; this mlgate knows {newest()}: use a newer one.")
+    if current != newest():
         migrate(url)
     return SqlStore(url)
 

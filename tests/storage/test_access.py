@@ -62,7 +62,9 @@ def test_a_stranger_gets_nothing_from_any_method_and_learns_nothing(
     assert b"secret" not in there.content
 
 
-def test_a_bucket_of_another_project_is_out_of_reach_for_an_owner(server: Server, http: httpx.Client, bucket: str) -> None:
+def test_a_bucket_of_another_project_is_out_of_reach_for_an_owner(
+    server: Server, http: httpx.Client, bucket: str
+) -> None:
     upload(http, bucket, "secret", b"secret")
     with server.http("user:neighbour@example.com") as neighbour:
         for path in (f"/storage/v1/b/{bucket}", f"/storage/v1/b/{bucket}/o", path_of(bucket, "secret")):
@@ -87,7 +89,10 @@ def test_a_creator_may_add_objects_and_neither_read_replace_nor_delete(
         assert writer.delete(path_of(bucket, "new")).status_code == 403
         assert writer.patch(path_of(bucket, "new"), json={}).status_code == 403
         assert writer.get(f"/storage/v1/b/{bucket}/o").status_code == 403
-        assert writer.post(path_of(bucket, "copy", "/compose"), json={"sourceObjects": [{"name": "new"}]}).status_code == 403
+        assert (
+            writer.post(path_of(bucket, "copy", "/compose"), json={"sourceObjects": [{"name": "new"}]}).status_code
+            == 403
+        )
         assert writer.post(path_of(bucket, "new", f"/rewriteTo/b/{bucket}/o/copy")).status_code == 403
         assert writer.post(path_of(bucket, "new", "/moveTo/o/moved")).status_code == 403
     assert (media(http, bucket, "new").content, media(http, bucket, "later").content) == (b"1", b"owner's")
@@ -132,7 +137,9 @@ def test_a_bucket_made_again_under_an_old_name_has_none_of_its_grants(
         assert upload(writer, bucket, "a", b"1").status_code == 403
 
 
-def test_permissions_are_tested_one_by_one_and_wildcards_refused(server: Server, http: httpx.Client, bucket: str) -> None:
+def test_permissions_are_tested_one_by_one_and_wildcards_refused(
+    server: Server, http: httpx.Client, bucket: str
+) -> None:
     give(http, bucket, objectViewer=READER)
     url = f"/storage/v1/b/{bucket}/iam/testPermissions"
     asked = {"permissions": ["storage.objects.get", "storage.objects.delete", "storage.objects.get", "no.such.thing"]}
@@ -164,10 +171,13 @@ def test_a_bucket_name_that_storage_forbids_is_refused(server: Server, http: htt
     assert http.post(f"/storage/v1/b?project={server.project}", json={"name": name}).status_code == 400
 
 
-@pytest.mark.parametrize("bucket_id", ["..", "a%2Fb", "%00", "a%0Ab", "%F0%9F%98%80", "b%2Fo%2Fx", "a:b"])
+@pytest.mark.parametrize("bucket_id", ["%2E%2E", "a%2Fb", "%00", "a%0Ab", "%F0%9F%98%80", "b%2Fo%2Fx", "a:b"])
 def test_an_odd_bucket_in_the_path_is_denied_like_any_other(http: httpx.Client, bucket_id: str) -> None:
     assert http.get(f"/storage/v1/b/{bucket_id}/o").status_code in (400, 403, 404)
-    assert http.post(f"/upload/storage/v1/b/{bucket_id}/o?uploadType=media&name=a", content=b"x").status_code in (400, 403)
+    assert http.post(f"/upload/storage/v1/b/{bucket_id}/o?uploadType=media&name=a", content=b"x").status_code in (
+        400,
+        403,
+    )
 
 
 def test_no_bucket_is_made_without_a_project(http: httpx.Client) -> None:

@@ -18,7 +18,15 @@ DOCUMENT: dict[str, Any] = json.loads(
     (Path(googleapiclient.__file__).parent / "discovery_cache" / "documents" / "storage.v1.json").read_text()
 )
 #: Groups that this server does not have at all: their addresses are not found.
-ABSENT = ("anywhereCaches", "buckets.operations", "channels", "folders", "managedFolders", "projects.hmacKeys", "rapidCaches")
+ABSENT = (
+    "anywhereCaches",
+    "buckets.operations",
+    "channels",
+    "folders",
+    "managedFolders",
+    "projects.hmacKeys",
+    "rapidCaches",
+)
 
 
 def methods(node: dict[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,17 @@ def test_an_object_that_is_replaced_during_a_download_arrives_as_it_was(http: ht
 
 @pytest.mark.parametrize(
     "name",
-    ["../../../etc/passwd", "/etc/passwd", "a//b", "%2e%2e/x", "a?b#c", "projects/1/x", "ü 漢字 \U0001f600", "a:b@c;d=e&f", "x" * 1024],
+    [
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "a//b",
+        "%2e%2e/x",
+        "a?b#c",
+        "projects/1/x",
+        "ü 漢字 \U0001f600",
+        "a:b@c;d=e&f",
+        "x" * 1024,
+    ],
 )
 def test_any_name_is_just_a_name(http: httpx.Client, bucket: str, name: str) -> None:
     made = upload(http, bucket, name, name.encode())
@@ -136,11 +146,14 @@ def test_copies_check_the_source_too(http: httpx.Client, bucket: str) -> None:
     url = path_of(bucket, "a", f"/rewriteTo/b/{bucket}/o/b")
     assert http.post(url, params={"ifSourceGenerationMatch": "1"}).status_code == 412
     assert http.post(url, params={"sourceGeneration": "1"}).status_code == 404
-    assert http.post(url, params={"ifSourceGenerationMatch": made["generation"], "ifGenerationMatch": 0}).status_code == 200
+    assert (
+        http.post(url, params={"ifSourceGenerationMatch": made["generation"], "ifGenerationMatch": 0}).status_code
+        == 200
+    )
     assert http.post(url, params={"ifGenerationMatch": 0}).status_code == 412
     assert http.post(url, json={"contentType": "text/new"}).json()["resource"]["contentType"] == "text/new"
     assert http.post(path_of(bucket, "none", f"/copyTo/b/{bucket}/o/b")).status_code == 404
-    assert http.post(path_of(bucket, "a", f"/copyTo/b/{bucket}/o/..")).status_code == 400
+    assert http.post(path_of(bucket, "a", f"/copyTo/b/{bucket}/o/%2E%2E")).status_code == 400
     assert http.post(path_of(bucket, "a", "/moveTo/o/a")).status_code == 400
 
 
@@ -165,7 +178,8 @@ def test_a_composition_that_cannot_be_right_is_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [{"eventBasedHold": True}, {"temporaryHold": True}, {"kmsKeyName": "k"}, {"acl": [{"entity": "allUsers"}]}]
+    "change",
+    [{"eventBasedHold": True}, {"temporaryHold": True}, {"kmsKeyName": "k"}, {"acl": [{"entity": "allUsers"}]}],
 )
 def test_metadata_that_would_change_the_meaning_is_refused_by_name(
     http: httpx.Client, bucket: str, change: dict[str, Any]
@@ -202,13 +216,17 @@ def listed(http: httpx.Client, bucket: str, **params: Any) -> list[str]:
         answer = http.get(f"/storage/v1/b/{bucket}/o", params=params)
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        found += [item["name"] for item in page.get("items", [])] + ["→" + prefix for prefix in page.get("prefixes", [])]
+        found += [item["name"] for item in page.get("items", [])] + [
+            "→" + prefix for prefix in page.get("prefixes", [])
+        ]
         if "nextPageToken" not in page:
             return sorted(found)
         params["pageToken"] = page["nextPageToken"]
 
 
-def expected(prefix: str = "", delimiter: str = "", start_: str = "", end: str = "", trailing: bool = False) -> list[str]:
+def expected(
+    prefix: str = "", delimiter: str = "", start_: str = "", end: str = "", trailing: bool = False
+) -> list[str]:
     """The same from Google's description, without any shortcut."""
     found: set[str] = set()
     for name in TREE:
@@ -235,7 +253,9 @@ def test_a_listing_is_what_the_description_says_whatever_its_pages(
 
 
 @pytest.mark.parametrize("size", [1, 1000])
-@pytest.mark.parametrize(("start_", "end"), [("a/1", ""), ("", "a/b/"), ("a/", "b/1"), ("ab", "ab"), ("a/b/1", "ü"), ("b", "")])
+@pytest.mark.parametrize(
+    ("start_", "end"), [("a/1", ""), ("", "a/b/"), ("a/", "b/1"), ("ab", "ab"), ("a/b/1", "ü"), ("b", "")]
+)
 @pytest.mark.parametrize("delimiter", ["", "/"])
 def test_a_listing_starts_and_ends_at_its_offsets(
     http: httpx.Client, tree: str, size: int, start_: str, end: str, delimiter: str
@@ -327,7 +347,10 @@ def test_listing_a_large_bucket_by_its_folders_takes_no_time(store: SqlStore) ->
 def test_sessions_end_after_seven_days(store: SqlStore) -> None:
     blobs = MemoryBlobs()
     now = datetime(2026, 1, 10, tzinfo=UTC)
-    ids = {"old-upload-0123456789": now - timedelta(days=7, seconds=1), "new-upload-0123456789": now - timedelta(days=6)}
+    ids = {
+        "old-upload-0123456789": now - timedelta(days=7, seconds=1),
+        "new-upload-0123456789": now - timedelta(days=6),
+    }
     with store.write() as tx:
         for upload_id, created in ids.items():
             blobs.partial_append(upload_id, b"x", 0)

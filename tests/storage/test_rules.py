@@ -27,7 +27,9 @@ from mlgate.core.storage import (
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00\r\n"), min_size=1, max_size=12)
 
 
-@pytest.mark.parametrize("name", ["a", "a/b", "/", "//", "../../etc/passwd", "a/../b", "%2e%2e", "...", "ü" * 512, "a:b"])
+@pytest.mark.parametrize(
+    "name", ["a", "a/b", "/", "//", "../../etc/passwd", "a/../b", "%2e%2e", "...", "ü" * 512, "a:b"]
+)
 def test_an_object_name_may_be_nearly_anything(name: str) -> None:
     assert check_object_name(name) == name
 
@@ -72,7 +74,9 @@ def test_a_range_is_read_as_the_rfc_says(header: str, size: int, expected: tuple
     assert parse_range(header, size) == expected
 
 
-@pytest.mark.parametrize(("header", "size"), [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-", 0)])
+@pytest.mark.parametrize(
+    ("header", "size"), [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-", 0)]
+)
 def test_a_range_without_any_byte_is_out_of_range(header: str, size: int) -> None:
     with pytest.raises(OutOfRange):
         parse_range(header, size)
@@ -85,7 +89,9 @@ def test_a_content_range_is_read() -> None:
     assert parse_content_range("bytes */*") == ContentRange(None, -1, None)
 
 
-@pytest.mark.parametrize("header", ["", "bytes", "0-9/10", "bytes 9-0/10", "bytes 0-10/10", "bytes -1-5/10", "bytes a-b/c"])
+@pytest.mark.parametrize(
+    "header", ["", "bytes", "0-9/10", "bytes 9-0/10", "bytes 0-10/10", "bytes -1-5/10", "bytes a-b/c"]
+)
 def test_a_content_range_that_makes_no_sense_is_refused(header: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_content_range(header)
@@ -118,7 +124,12 @@ def test_a_generation_is_the_clock_in_microseconds_and_always_rises() -> None:
 def test_hashes_of_the_header_are_compared_too() -> None:
     md5, crc32c = b"m" * 16, b"crcc"
     Hashes().with_headers({"x-goog-hash": "crc32c=Y3JjYw==,md5=bW1tbW1tbW1tbW1tbW1tbQ=="}).check(md5, crc32c)
-    for wrong in (Hashes(md5="AAAA"), Hashes(crc32c="AAAA"), Hashes(md5="%%"), Hashes().with_headers({"x-goog-hash": "crc32c=AAAA"})):
+    for wrong in (
+        Hashes(md5="AAAA"),
+        Hashes(crc32c="AAAA"),
+        Hashes(md5="%%"),
+        Hashes().with_headers({"x-goog-hash": "crc32c=AAAA"}),
+    ):
         with pytest.raises(InvalidArgument):
             wrong.check(md5, crc32c)
 
@@ -141,14 +152,18 @@ def test_a_common_prefix_ends_with_the_first_delimiter_behind_the_prefix() -> No
 # -------------------------------------------------------------------------------------------------------- multipart
 
 
-def body_of(metadata: bytes, media: bytes, eol: bytes = b"\r\n", boundary: bytes = b"==0==", tail: bytes = b"") -> bytes:
+def body_of(
+    metadata: bytes, media: bytes, eol: bytes = b"\r\n", boundary: bytes = b"==0==", tail: bytes = b""
+) -> bytes:
     mark = b"--" + boundary
     head = mark + eol + b"Content-Type: application/json; charset=UTF-8" + eol * 2 + metadata + eol
     return head + mark + eol + b"content-type: text/plain" + eol * 2 + media + eol + mark + b"--" + tail
 
 
 @given(
-    media=st.one_of(st.binary(max_size=300), st.sampled_from([b"\r", b"\n", b"x\r\n--==0==--y", b"--==0==", b"\r\n--==0=="])),
+    media=st.one_of(
+        st.binary(max_size=300), st.sampled_from([b"\r", b"\n", b"x\r\n--==0==--y", b"--==0==", b"\r\n--==0=="])
+    ),
     eol=st.sampled_from([b"\r\n", b"\n"]),
     tail=st.sampled_from([b"", b"\r\n", b"\n"]),
     cut=st.integers(1, 90),

@@ -137,10 +137,21 @@ def test_a_page_that_somebody_uploads_cannot_run_on_this_origin(http: httpx.Clie
 
 def test_an_upload_that_breaks_off_leaves_nothing(server: Server, http: httpx.Client, bucket: str) -> None:
     for kind in ("media", "multipart"):
-        with hang_up(server, f"POST /upload/storage/v1/b/{bucket}/o?uploadType={kind}&name=a", 5 << 20, b"x" * (3 << 20)):
+        with hang_up(
+            server, f"POST /upload/storage/v1/b/{bucket}/o?uploadType={kind}&name=a", 5 << 20, b"x" * (3 << 20)
+        ):
             pass
     eventually(lambda: not list((server.data_dir / "blobs" / "tmp").iterdir()))
     assert names(http, bucket) == []
+
+
+def test_a_refused_upload_gets_its_answer_however_large_it_is(server: Server, bucket: str) -> None:
+    """The client is still sending when the answer comes; it must not see a broken connection instead."""
+    for client in (server.http("user:stranger@example.com"), server.http(None)):
+        with client as http:
+            for _ in range(3):
+                assert upload(http, bucket, "a", DATA * 20).status_code in (401, 403)
+            assert http.get("/storage/v1/b/x").status_code in (401, 403)
 
 
 def hang_up(server: Server, request: str, declared: int, body: bytes, headers: str = "") -> socket.socket:
@@ -212,7 +223,9 @@ def test_bytes_that_arrived_before_are_skipped_and_a_gap_is_not_filled(http: htt
         ("bytes */99999999999999", b""),
     ],
 )
-def test_a_chunk_that_makes_no_sense_is_refused(http: httpx.Client, bucket: str, content_range: str, data: bytes) -> None:
+def test_a_chunk_that_makes_no_sense_is_refused(
+    http: httpx.Client, bucket: str, content_range: str, data: bytes
+) -> None:
     url = start(http, bucket, "a")
     assert chunk(http, url, data, content_range).status_code in (400, 413)
     assert names(http, bucket) == []

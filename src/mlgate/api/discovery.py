@@ -109,7 +109,7 @@ def openapi(registry: Registry) -> dict[str, Any]:
     for row in registry.rows:
         path, names = _openapi_path(row)
         operation: dict[str, Any] = {
-            "operationId": f"{row.id}.{len(names)}",
+            "operationId": f"{row.id}.{registry.get(row.id).index(row) + 1}",
             "summary": row.summary,
             "parameters": [
                 {"name": n, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for n in names

@@ -225,9 +225,7 @@ def check_access_lists(call: Call) -> None:
     for name in ("predefinedAcl", "predefinedDefaultObjectAcl", "destinationPredefinedAcl"):
         value = call.query.get(name)
         if value and value not in _PRIVATE:
-            raise refuse(
-                name, f"{name}: access is by policy only (uniform bucket-level access); use setIamPolicy."
-            )
+            raise refuse(name, f"{name}: access is by policy only (uniform bucket-level access); use setIamPolicy.")
     for name in ("kmsKeyName", "destinationKmsKeyName", "enableObjectRetention", "dropContextGroups"):
         if call.query.get(name):
             raise not_here(name)

@@ -198,6 +198,7 @@ def _after_token(token: str, mark: tuple[str, ...]) -> str:
     if not token:
         return ""
     last = parse_page_token(token, *mark)
+    _check_text(last, "pageToken")
     return behind(last[1:]) if last.startswith("p") else last[1:]
 
 
@@ -223,8 +224,9 @@ def _entries(
 
 
 def _check_text(value: str, field: str) -> None:
-    if "\x00" in value:
-        raise refuse(field, f"{field} holds a NUL.")
+    """A token is no secret: whoever makes one up must not get further than with a parameter."""
+    if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise refuse(field, f"{field} holds a character that no name may hold.")
 
 
 # ---------------------------------------------------------------------------------------------------------- writing

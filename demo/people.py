@@ -35,7 +35,7 @@ class Person:
         done, seconds = self._run(words)
         wrong = done.stderr.strip() if done.returncode else check(done.stdout)
         shown = wrong or (done.stdout if show else "")
-        self.transcript.expect(not wrong, shown, wrong and "failed" or verdict, "it to succeed", seconds)
+        self.transcript.expect(not wrong, shown, "failed" if wrong else verdict, "it to succeed", seconds)
         return done.stdout
 
     def is_refused(self, *words: str, verdict: str) -> None:

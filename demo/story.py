@@ -1,4 +1,4 @@
-"""The story: Ada deploys a model and shares it with Bob and with a service; Eve stays out; Bob's access ends at once."""
+"""The story: Ada deploys a model, shares it with Bob and with a service, and takes Bob's access back; Eve stays out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODEL, BUCKET = "breast_cancer", "ada-models"
 BOB, EVE = "user:bob@example.com", "user:eve@example.com"
 ROBOT = f"screening@{PROJECT}.iam.gserviceaccount.com"
 USER = "roles/ml.modelUser"
-PREDICT = ("predict", "--model", MODEL, "--json-instances", "instances.json", "--format", "json")
+PREDICT = ("predict", "--model", MODEL, "--json-instances", "instances.json", "--format", "value(predictions)")
 
 
 def tell(place: Place, transcript: Transcript) -> None:
@@ -36,7 +36,7 @@ def tell(place: Place, transcript: Transcript) -> None:
     instances = {"instances": [json.loads(line) for line in (place.root / "instances.json").read_text().splitlines()]}
 
     def right(output: str) -> str:
-        answered = json.loads(output).get("predictions")
+        answered = json.loads(output)
         return "" if answered == expected else f"predicted {answered}; the fitted pipeline says {expected}"
 
     deploy(ada, right)

@@ -43,6 +43,8 @@ def _parse(text: str, at: int, depth: int = 0) -> tuple[Tree, int]:
 
 def _parse_one(text: str, at: int, depth: int) -> tuple[Tree, int]:
     """One path element behind a slash: it ends at a comma, which belongs to the level above."""
+    if depth > 50:
+        raise InvalidArgument("fields: nested too deeply.", fields=[("fields", "nested too deeply")])
     start = at
     while at < len(text) and text[at] not in ",()/":
         at += 1

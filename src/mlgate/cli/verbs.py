@@ -57,7 +57,7 @@ def _command(function: Verb, columns: Sequence[str]) -> Verb:
                 output.check_format(format)  # before anything is done
             if remote:
                 before = context.find_root().params  # options may stand before the first word too
-                given["client"] = _client(
+                given["client"] = client = _client(
                     project or before.get("project", ""), log_http or before.get("log_http", False)
                 )
             output.show(function(**given), format, columns)

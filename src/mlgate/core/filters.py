@@ -108,6 +108,8 @@ class _Parser:
         return self._restriction(depth)
 
     def _restriction(self, depth: int) -> Predicate:
+        if depth > _MAX_DEPTH:
+            raise _fault("it is nested too deeply")
         kind, name = self._next("a field")
         if kind == "word" and name.startswith("-") and len(name) > 1:
             self.tokens[self.at - 1] = (kind, name[1:])

@@ -61,7 +61,7 @@ def parse_duration(value: Any) -> float:
     """Seconds of "3.5s", or of {"seconds": 3, "nanos": 500000000}, which some clients send. Raises ValueError."""
     if isinstance(value, dict):
         try:
-            return int(value.get("seconds") or 0) + int(value.get("nanos") or 0) / 1e9
+            return int(value.get("seconds", 0)) + int(value.get("nanos", 0)) / 1e9
         except (TypeError, ValueError):
             raise ValueError('a duration object holds whole "seconds" and "nanos"') from None
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None

@@ -275,7 +275,7 @@ def _decode_value(kind: Type, value: Any, path: str, faults: Violations) -> Any:
     assert kind.scalar is not None
     try:
         return kind.scalar.decode(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         faults.append((path, str(error)))
         return None
 

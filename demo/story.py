@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,7 @@ def tell(place: Place, transcript: Transcript) -> None:
 def train(root: Path, transcript: Transcript) -> list[int]:
     """Fit a pipeline on real data and save it; what it predicts for the instances that the story sends."""
     started = time.monotonic()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a small fit: more threads would only wait for each other
     import joblib
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression

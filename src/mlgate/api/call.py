@@ -94,10 +94,17 @@ class Call:
     resource: str
     params: dict[str, str]
     query: dict[str, Any]
-    now: datetime
     tx: Transaction = None  # type: ignore[assignment]  # STREAM handlers open their own
     #: Handlers may add what the audit entry should remember, such as a policy's change.
     detail: dict[str, Any] = field(default_factory=dict)
+    _now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the call: read when first asked for, the same ever after."""
+        if self._now is None:
+            self._now = self.services.clock.now()
+        return self._now
 
     @property
     def settings(self) -> Settings:

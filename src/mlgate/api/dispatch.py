@@ -71,7 +71,7 @@ class Door:
         names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}
         raw = dict(request.query) if row.on else {}
         resource = params.canonical(row.resource({**raw, **names}), services.snapshot) if _has(row, raw) else ""
-        return Call(services, row, request, principal, resource, names, {}, services.clock.now())
+        return Call(services, row, request, principal, resource, names, {})
 
     # ------------------------------------------------------------------------------------------------------- may
 

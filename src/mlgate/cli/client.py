@@ -168,6 +168,10 @@ class Client:
             headers={"User-Agent": f"mlgate/{__version__}"},
         )
 
+    def close(self) -> None:
+        if "_http" in self.__dict__:
+            self._http.close()
+
     @contextmanager
     def _request(self, verb: str, url: str, **options: Any) -> Iterator[httpx.Response]:
         httpx = _httpx()

@@ -10,8 +10,10 @@ parameters are the command's own, as Typer reads them.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import wraps
 from typing import Annotated, Any
 
@@ -52,41 +54,51 @@ def _command(function: Verb, columns: Sequence[str]) -> Verb:
 
     @wraps(function)
     def command(context: typer.Context, format: str, project: str = "", log_http: bool = False, **given: Any) -> None:
-        try:
+        with _telling_failures(context):
             if format:
                 output.check_format(format)  # before anything is done
-            if remote:
-                before = context.find_root().params  # options may stand before the first word too
-                given["client"] = client = _client(
-                    project or before.get("project", ""), log_http or before.get("log_http", False)
-                )
-            output.show(function(**given), format, columns)
-        except (Failure, RpcError) as error:
-            failure = error if isinstance(error, Failure) else Failure(error.status, error.message, error.fields)
-            output.note(failure.told(context.command_path.replace(" ", ".")))
-            raise typer.Exit(1) from None
-        except BrokenPipeError:  # the reader, such as head, has seen enough
-            sys.stderr.close()
-            raise typer.Exit(1) from None
+            if not remote:
+                return output.show(function(**given), format, columns)
+            with closing(_client(context, project, log_http)) as client:
+                output.show(function(client=client, **given), format, columns)
 
-    shared = {
-        "context": typer.Context,
-        "format": Format,
-        **({"project": Project, "log_http": LogHttp} if remote else {}),
-    }
-    kinds = {"context": inspect.Parameter.empty, "log_http": False}
-    extra = [
-        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=kinds.get(n, ""), annotation=kind)
-        for n, kind in shared.items()
-    ]
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + extra
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + _shared(remote)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
 
 
-def _client(project: str, log_http: bool) -> Client:
-    if not log_http:
+def _shared(remote: bool) -> list[inspect.Parameter]:
+    """The parameters that every command has, and those of commands that call the server."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    local = [
+        inspect.Parameter("context", kind, annotation=typer.Context),
+        inspect.Parameter("format", kind, default="", annotation=Format),
+    ]
+    return local + remote * [
+        inspect.Parameter("project", kind, default="", annotation=Project),
+        inspect.Parameter("log_http", kind, default=False, annotation=LogHttp),
+    ]
+
+
+@contextmanager
+def _telling_failures(context: typer.Context) -> Iterator[None]:
+    """Failures on standard error, with the command's name as Google's tool tells it, and exit code 1."""
+    try:
+        yield
+    except (Failure, RpcError) as error:
+        failure = error if isinstance(error, Failure) else Failure(error.status, error.message, error.fields)
+        output.note(failure.told(context.command_path.replace(" ", ".")))
+        raise typer.Exit(1) from None
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def _client(context: typer.Context, project: str, log_http: bool) -> Client:
+    before = context.find_root().params  # these options may stand before the first word too
+    project = project or before.get("project", "")
+    if not (log_http or before.get("log_http")):
         return Client(project)
     from mlgate.cli.wire_log import WireLog
 

@@ -210,7 +210,9 @@ def run(seconds: float = 2.0, progress: Callable[[str], None] = lambda _: None) 
 
     def add(contestant: str, model: str, connections: int, m: dict[str, float]) -> None:
         rows.append(
-            Row(contestant, model, connections, m["per_second"], m["p50_ms"], m["p99_ms"], m["cpu_us"], int(m["errors"]))
+            Row(
+                contestant, model, connections, m["per_second"], m["p50_ms"], m["p99_ms"], m["cpu_us"], int(m["errors"])
+            )
         )
         progress(f"{contestant}, {model}, {connections} connections: {m['per_second']:.0f}/s")
 

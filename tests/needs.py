@@ -25,7 +25,9 @@ def main() -> int:
     still = [program for program in PROGRAMS if not shutil.which(program)]
     if still:
         names = " ".join(PROGRAMS[program] for program in still)
-        print(f"The tests need {', '.join(still)}: install it, on Debian with: apt-get install {names}", file=sys.stderr)
+        print(
+            f"The tests need {', '.join(still)}: install it, on Debian with: apt-get install {names}", file=sys.stderr
+        )
         return 1
     return 0
 

@@ -30,8 +30,9 @@ from mlgate.core.iam.policy import Binding, Policy
 from mlgate.core.iam.principals import parse_principal
 from mlgate.core.iam.roles import Role, catalogue, permissions_by_role
 from mlgate.core.names import ORGANIZATION, check_id
+from mlgate.core.wire import format_timestamp
 from mlgate.http.asgi import App
-from mlgate.ports import Record
+from mlgate.ports import AuditEntry, Record
 from mlgate.settings import Settings
 from mlgate.snapshot import Snapshot
 from mlgate.worker.deploy import Deployer
@@ -114,12 +115,24 @@ def initialize(settings: Settings, owner: str, project_id: str) -> None:
             tx.set_policy(ORGANIZATION, Policy(tuple(Binding(role, (principal,)) for role in governing)))
             number = str(secrets.randbelow(9 * 10**11) + 10**11)
             new_project(tx, {"projectId": project_id, "name": project_id}, number, principal, now)
+            tx.audit(_admin_entry("mlgate.admin.init", principal, now, {"project": project_id}))
     finally:
         store.close()
 
 
+def _admin_entry(method: str, principal: str, now: datetime, detail: dict[str, Any]) -> AuditEntry:
+    """An act of whoever has the data directory, in the audit log like the others."""
+    return AuditEntry(
+        time=now, request_id="", method=method, resource=principal, principal="admin", permission="",
+        because={"access": "data directory"}, outcome="OK", detail=detail,
+    )  # fmt: skip
+
+
 def issue_token(settings: Settings, principal: str, lifetime: float) -> tuple[str, datetime]:
-    """A bearer token and its end, for whoever can read the data directory. Raises InvalidArgument, FailedPrecondition."""
+    """A bearer token and its end, for whoever can read the data directory.
+
+    Raises InvalidArgument, and FailedPrecondition for an account that is not there or disabled.
+    """
     member = parse_principal(principal)
     if not 1 <= lifetime <= settings.max_token_lifetime:
         raise InvalidArgument(
@@ -131,7 +144,9 @@ def issue_token(settings: Settings, principal: str, lifetime: float) -> tuple[st
             account = tx.fact("account", member.partition(":")[2]) if member.startswith("serviceAccount:") else None
             if member.startswith("serviceAccount:") and (account is None or account["disabled"]):
                 raise FailedPrecondition(f"{member} does not exist or is disabled.")
-            expires = SystemClock().now() + timedelta(seconds=lifetime)
+            now = SystemClock().now()
+            expires = now + timedelta(seconds=lifetime)
+            tx.audit(_admin_entry("mlgate.admin.token", member, now, {"expires": format_timestamp(expires)}))
             return new_token(tx, member, expires, account["uid"] if account else ""), expires
     finally:
         store.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -71,7 +71,7 @@ class AuditEntry:
 
 @dataclass(slots=True)
 class Task:
-    """Work to be done outside a request, claimed under a lease. `fence` rises with every claim (no stale worker wins)."""
+    """Work to be done outside a request, claimed under a lease. `fence` rises with each claim: no stale worker wins."""
 
     name: str
     kind: str
@@ -283,4 +283,3 @@ class Ids(Protocol):
 
     def token(self) -> str:
         """256 random bits as text, for bearer tokens and page keys."""
-

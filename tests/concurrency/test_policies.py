@@ -5,23 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
 
 from tests.harness import PROJECT, Server
+from tests.postgres import postgres
 
 P = f"/v1/projects/{PROJECT}"
 pytestmark = pytest.mark.xdist_group("concurrency")
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with two API processes."""
-    made = Server(tmp_path_factory.mktemp("pair") / "data", workers=2).initialize().start()
-    made.http().post(f"{P}/models", json={"name": "m"}).raise_for_status()
-    yield made
-    made.close()
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with two API processes, on each database."""
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres()) if request.param == "postgres" else ""
+        made = Server(tmp_path_factory.mktemp("pair") / "data", workers=2, database_url=url).initialize().start()
+        stack.callback(made.close)
+        made.http().post(f"{P}/models", json={"name": "m"}).raise_for_status()
+        yield made
 
 
 @pytest.fixture

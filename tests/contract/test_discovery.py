@@ -197,6 +197,7 @@ def test_the_served_document_has_our_address_as_its_root(server: Server) -> None
         served = httpx.get(server.url + path).json()
         assert served == discovery.document(registry(), "ml", server.url)
         assert served["rootUrl"] == server.url + "/"
+    assert httpx.get(f"{server.url}/openapi.json").json() == discovery.openapi(registry())
     assert httpx.get(f"{server.url}/discovery/v1/apis/nope/v1/rest").status_code == 404
     assert httpx.get(f"{server.url}/$discovery/rest?version=v9").status_code == 404
 

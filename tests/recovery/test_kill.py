@@ -144,7 +144,9 @@ def test_a_killed_worker_is_replaced_and_its_model_processes_end_with_it(make_se
     os.kill(worker, 9)
     client = server.http()
     until = time.monotonic() + 60
-    while (answer := client.post(f"{P}/models/m:predict", json={"instances": [[5.1, 3.5, 1.4, 0.2]]})).status_code != 200:
+    while (
+        answer := client.post(f"{P}/models/m:predict", json={"instances": [[5.1, 3.5, 1.4, 0.2]]})
+    ).status_code != 200:
         assert answer.status_code == 503, answer.text
         assert time.monotonic() < until
     assert answer.json() == {"predictions": [0]}

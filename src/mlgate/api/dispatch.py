@@ -83,7 +83,7 @@ class Door:
             raise denied(requires, call.resource or "the resource")
 
     def _note_denial(self, call: Call) -> None:
-        log.info("denied", method=call.method.id, resource=call.resource, principal=call.principal)
+        log.info("denied", **_named(call))
         if call.method.audit is Audit.ADMIN_WRITE:
             self._executor.submit(self._store_denial, call)
 
@@ -109,22 +109,28 @@ class Door:
                 self._check_also(call, body)
                 return _finish(_run(call, body), call)
         with self._services.store.write() as call.tx:
-            self._authorize_exactly(call)
+            self._authorize(call)  # nobody else can write now: this answer still holds at the commit
             self._check_also(call, body)
             result = _finish(_run(call, body), call)
             if row.audit is Audit.ADMIN_WRITE:
                 call.tx.audit(audit.entry(call, audit.deciding_grant(call), "OK"))
+        log.info("written", **_named(call))
         return result
-
-    def _authorize_exactly(self, call: Call) -> None:
-        """Nobody else can write now, so the revision read here is the one that the commit will follow."""
-        if call.tx.revision() != self._services.snapshot.revision:
-            self._authorize(call)
 
     def _check_also(self, call: Call, body: Message | None) -> None:
         for need in call.method.also(call, body) if call.method.also else ():
             if not any(call.may(permission, need.resource) for permission in need.permissions):
                 raise denied(need.permissions[0], need.resource)
+
+
+def _named(call: Call) -> dict[str, str]:
+    """What a log line says of a call."""
+    return {
+        "method": call.method.id,
+        "resource": call.resource,
+        "principal": call.principal,
+        "request_id": call.request.request_id,
+    }
 
 
 def _run(call: Call, body: Message | None) -> Any:

@@ -157,7 +157,7 @@ class Template:
 # ---------------------------------------------------------------------------------------------------------- registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registry:
     """All rows, in table order."""
 

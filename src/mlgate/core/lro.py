@@ -1,7 +1,7 @@
 """Long-running operations: their two states, and their plain form on the wire.
 
 An operation is running until it is done, and then has exactly one of a response and an error (google.longrunning). A
-cancelled one stays, with error code 1. These functions take and give the operation's JSON body; nothing else writes one.
+cancelled one stays, with error code 1. These functions take and give the operation's JSON; nothing else writes one.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class App:
             return respond(error, storage=storage)
         except ClientGone:
             raise
-        except Exception:  # noqa: BLE001  # the last resort: said in the log, never to the caller
+        except Exception:  # the last resort: said in the log, never to the caller
             log.exception("fault", http=request.http, path=request.raw_path, request_id=request.request_id)
             return respond(Internal(f"Internal error. Its request id is {request.request_id}."), storage=storage)
 
@@ -163,5 +163,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-

@@ -233,5 +233,3 @@ def _below(root: Path, path: str) -> Path:
     if any(p in ("", ".", "..") or "\\" in p or len(p.encode()) > 255 or not p.isprintable() for p in parts):
         raise FailedPrecondition(f'The object name "{path[:200]}" below deploymentUri cannot be the name of a file.')
     return root.joinpath(*parts)
-
-

@@ -1,4 +1,4 @@
-"""The worker's loop: claim a task under a lease, do it on a thread, renew the lease meanwhile; keep house in between."""
+"""The worker's loop: claim a task under a lease, do it on a thread, renew the lease; keep house in between."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Worker:
                     if now >= next_housekeeping:
                         next_housekeeping = now + HOUSEKEEPING_SECONDS
                         self.keep_house()
-                except Exception:  # noqa: BLE001  # the worker's loop: see above
+                except Exception:  # the worker's loop: see above
                     log.exception("fault")
 
     def stop(self) -> None:
@@ -78,7 +78,7 @@ class Worker:
     def _do(self, task: Task) -> None:
         try:
             self.handlers[task.kind](task)
-        except Exception:  # noqa: BLE001  # given back, to be tried again until its attempts are used up
+        except Exception:  # given back, to be tried again until its attempts are used up
             log.exception("task failed", name=task.name, attempt=task.attempts)
             self.store.release(task, self.clock.now(), delay_seconds=1.0)
         finally:
@@ -89,7 +89,7 @@ class Worker:
             for task in list(self._held.values()):
                 try:
                     self.store.renew(task, self.name, self.clock.now(), self.lease_seconds)
-                except Exception:  # noqa: BLE001  # the lease runs on; the next round tries again
+                except Exception:  # the lease runs on; the next round tries again
                     log.exception("lease not renewed", name=task.name)
 
     # ----------------------------------------------------------------------------------------------------- house

@@ -4,7 +4,7 @@ Two things differ between them and are kept here. Writers: SQLite takes its one 
 IMMEDIATE), and a lock of this process lines its threads up first, so that they wait in order and do not spin; on
 PostgreSQL a writer locks the revision row. So on both, writes happen one after another, and nothing decided on an old
 policy is committed after a new one. Reading the revision: on SQLite a statement on a connection that each thread keeps,
-a few microseconds; on PostgreSQL one round trip.
+a few microseconds; on PostgreSQL one round trip on such a connection.
 
 Durability: WAL with synchronous=FULL, so that what was answered survives a pulled plug.
 """
@@ -56,6 +56,12 @@ def sqlite_url(data_dir: Path) -> str:
     return f"sqlite:///{data_dir / 'mlgate.db'}"
 
 
+def _lost_connection() -> type[Exception]:
+    import psycopg
+
+    return psycopg.OperationalError
+
+
 class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = engine_for(url)
@@ -63,6 +69,7 @@ class SqlStore:
         self._writer = threading.Lock()
         self._local = threading.local()
         self._raw: list[Any] = []
+        self._broken: type[Exception] = sa.exc.DBAPIError if self._sqlite else _lost_connection()
 
     def close(self) -> None:
         for raw in self._raw:
@@ -88,18 +95,31 @@ class SqlStore:
     # ----------------------------------------------------------------------------------------------------- facts
 
     def revision(self) -> int:
-        if not self._sqlite:
-            with self._engine.connect() as connection:
-                return int(connection.execute(sa.select(schema.revision.c.n)).scalar_one())
+        try:
+            return self._read_revision()
+        except self._broken:
+            self._local.__dict__.clear()  # a server that was restarted: once more, on a new connection
+            return self._read_revision()
+
+    def _read_revision(self) -> int:
         try:
             cursor = self._local.cursor
         except AttributeError:
             cursor = self._local.cursor = self._held_cursor()
         return int(cursor.execute("SELECT n FROM revision WHERE id = 1").fetchone()[0])
 
-    def _held_cursor(self) -> sqlite3.Cursor:
-        held = sqlite3.connect(self._engine.url.database or "", isolation_level=None, check_same_thread=False)
-        held.execute("PRAGMA busy_timeout=30000")
+    def _held_cursor(self) -> Any:
+        """A cursor that this thread keeps, on a connection in autocommit: one statement is one round trip."""
+        url = self._engine.url
+        held: Any
+        if self._sqlite:
+            held = sqlite3.connect(url.database or "", isolation_level=None, check_same_thread=False)
+            held.execute("PRAGMA busy_timeout=30000")
+        else:
+            import psycopg
+
+            plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+            held = psycopg.connect(plain, autocommit=True, prepare_threshold=0)
         self._raw.append(held)
         return held.cursor()
 

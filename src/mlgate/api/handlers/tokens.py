@@ -99,7 +99,7 @@ def _check_claims(call: Call, claims: dict[str, Any], account: Record) -> None:
     now = call.now.timestamp()
     own = {f"{base.rstrip('/')}/token" for base in (call.request.base_url, call.settings.public_url) if base}
     issued, expires = claims.get("iat"), claims.get("exp")
-    if claims.get("aud") not in _GOOGLE_AUDIENCES | own:
+    if claims.get("aud") not in [*_GOOGLE_AUDIENCES, *own]:  # a list: what is claimed may be unhashable
         raise _Refused("invalid_grant", "Invalid JWT: aud must be the token endpoint.")
     if not isinstance(issued, (int, float)) or not isinstance(expires, (int, float)):
         raise _Refused("invalid_grant", "Invalid JWT: iat and exp are required.")

@@ -1,7 +1,7 @@
 """What a policy may contain, checked once, when it is set.
 
-Limits and texts follow Google IAM (iam-facts): at most 1,500 principals, each occurrence counted, 250 of them groups; at
-least one member a binding; versions 0, 1 and 3; the role must be one that this kind of resource supports (C-23).
+Limits and texts follow Google IAM: at most 1,500 principals, each occurrence counted, 250 of them groups; at least one
+member a binding; versions 0, 1 and 3; the role must be one that this kind of resource supports (C-23).
 """
 
 from __future__ import annotations

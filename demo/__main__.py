@@ -21,6 +21,8 @@ def main() -> int:
     try:
         tell(place, transcript)
         held = True
+    except KeyboardInterrupt:
+        return 130
     except (Unexpected, RuntimeError) as error:
         transcript.console.print(f"\n[bold red]The demo failed:[/] {error}", markup=True)
         transcript.console.print(f"The end of the server's log:\n{place.log_end()}", markup=False, style="dim")

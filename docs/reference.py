@@ -12,7 +12,6 @@ from typing import Any
 
 import typer
 
-from mlgate.api.discovery import client_path
 from mlgate.api.method import Authenticated, Method, Public
 from mlgate.api.methods import registry
 from mlgate.cli.configuration import PROPERTIES, TOKEN_VARIABLE
@@ -64,7 +63,7 @@ def api_page(api: str) -> str:
 def _method(row: Method) -> Iterator[str]:
     yield f"{row.summary}." + ("" if row.handler is not None else " **Not there yet.**")
     yield ""
-    yield f"    {row.http} /{client_path(row)}"
+    yield f"    {row.http} /{row.path}"
     yield ""
     match row.requires:
         case Public(reason=reason):
@@ -91,8 +90,8 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Of the server: from the command line, else from the environment, else the default. `mlgate settings` lists each",
-        "with its value and where it came from.",
+        "Of the server: from the command line, else from the environment, else the default.",
+        "`mlgate settings` lists each with its value and where it came from.",
         "",
         "| variable | default | what it is |",
         "| --- | --- | --- |",
@@ -149,7 +148,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 def _spelling(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{parameter.metavar or parameter.name.upper()}`"
-    return ", ".join(f"`{name}`" for name in parameter.opts)
+    return ", ".join(f"`{name}`" for name in parameter.opts) + (" (required)" if parameter.required else "")
 
 
 def _sentence(text: str | None) -> str:

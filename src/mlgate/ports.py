@@ -116,7 +116,8 @@ class Transaction(Protocol):
     def find(self, kind: str) -> list[Record]:
         """All records of a kind."""
 
-    def has_any(self, parent: str, kind: str) -> bool: ...
+    def count(self, parent: str, kind: str) -> int:
+        """How many records of one kind are in one parent."""
 
     def policy(self, resource: str) -> Policy | None: ...
 

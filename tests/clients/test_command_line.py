@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mlgate.cli import policies
+from mlgate.cli import policies, waiting
 from mlgate.cli.client import Client
 from mlgate.cli.failure import Failure
 from tests.command_line import CommandLine
@@ -389,6 +389,20 @@ def test_log_http_shows_requests_and_no_secret(ada: CommandLine, tmp_path: Path)
 
 
 # ----------------------------------------------------------------------------------------------------------- the tool
+
+
+def test_waiting_outlasts_a_server_that_is_away_for_a_while() -> None:
+    class Away(Client):
+        calls = 0
+
+        def call(self, method_id: str, /, body: Any = None, query: Any = None, **path: str) -> dict[str, Any]:
+            self.calls += 1
+            if self.calls < 4:
+                raise Failure("UNAVAILABLE", "restarting")
+            return {"name": path["name"], "done": True, "response": {"@type": "t", "name": "made"}}
+
+    operation = {"name": "projects/p/operations/o"}
+    assert waiting.result(Away(), operation, "Waiting", sleep=lambda seconds: None) == {"name": "made"}
 
 
 def test_help_loads_neither_the_server_nor_an_http_client() -> None:

@@ -58,7 +58,7 @@ def test_links_lead_to_files(name: str) -> None:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_commands_in_the_text_exist_with_their_options(name: str) -> None:
-    known = {words: command for words, command in reference.commands()}
+    known = dict(reference.commands())
     wrong = []
     for line in _command_lines((ROOT / name).read_text()):
         words = shlex.split(line, comments=True)

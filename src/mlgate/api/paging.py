@@ -31,21 +31,23 @@ def page(
     kind: str,
     present: Callable[[Record], Mapping[str, Any]],
     fields: Collection[str] = (),
-    visible: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    visible: Callable[[Record], bool] | None = None,
 ) -> tuple[list[Record], str]:
-    """The records of one page and the token of the next ("" at the end). `present` gives the JSON that
-    filters see; `visible` drops what this caller may not see at all."""
-    wanted = filters.parse(call.query.get("filter", ""), fields)
-    mark = (call.principal, call.method.id, parent, call.query.get("filter", ""))
+    """The records of one page and the token of the next ("" at the end). `present` gives the JSON that filters see (it
+    is not made without a filter); `visible` drops what this caller may not see at all."""
+    text = call.query.get("filter", "")
+    wanted = filters.parse(text, fields)
+    mark = (call.principal, call.method.id, parent, text)
     token = call.query.get("pageToken", "")
     after = parse_page_token(token, *mark) if token else ""
     size = page_size(call)
+    chunk_size = _CHUNK if text or visible else size + 1
     found: list[Record] = []
     while len(found) <= size:
-        chunk = call.tx.children(parent, kind, after=after, limit=_CHUNK)
-        shown = ((record, present(record)) for record in chunk)
-        found += [record for record, plain in shown if visible(plain) and wanted(plain)]
-        if len(chunk) < _CHUNK:
+        chunk = call.tx.children(parent, kind, after=after, limit=chunk_size)
+        seen = chunk if visible is None else [record for record in chunk if visible(record)]
+        found += [record for record in seen if wanted(present(record))] if text else seen
+        if len(chunk) < chunk_size:
             break
         after = chunk[-1].name
     more = len(found) > size

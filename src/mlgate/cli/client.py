@@ -66,7 +66,6 @@ class Client:
     def __init__(self, project: str = "", log: WireLog | None = None) -> None:
         self._project = project
         self._log = log
-        self._bearer = ""
 
     @cached_property
     def server(self) -> str:
@@ -82,8 +81,8 @@ class Client:
 
     @property
     def bearer(self) -> str:
-        self._bearer = self._bearer or credentials.bearer(self.post_form)
-        return self._bearer
+        """The token for the next request: asked for each time, because a long wait may outlive one."""
+        return credentials.bearer(self.post_form)
 
     # --------------------------------------------------------------------------------------------------- API calls
 

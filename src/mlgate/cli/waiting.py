@@ -12,6 +12,7 @@ from mlgate.cli import output
 from mlgate.cli.client import Client
 from mlgate.cli.failure import Failure
 
+_PATIENCE = 30
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.05, 2.0, 1.4
 #: google.rpc codes by number, as an operation's error carries them.
 _CODES = (
@@ -43,11 +44,23 @@ def wait(
             while not operation.get("done"):
                 sleep(pause)
                 pause = min(_LONGEST_WAIT, pause * _GROWTH)
-                operation = client.call("ml.projects.operations.get", name=operation["name"])
+                operation = _polled(client, operation, sleep)
     except KeyboardInterrupt:
         output.note(f"No longer waiting; it goes on. To wait again: mlgate operations wait {operation['name']}")
         raise
     return operation
+
+
+def _polled(client: Client, operation: dict[str, Any], sleep: Callable[[float], None]) -> dict[str, Any]:
+    """The operation as it is now. A server that is away for a while, to be restarted, ends no waiting."""
+    for _ in range(_PATIENCE):
+        try:
+            return client.call("ml.projects.operations.get", name=operation["name"])
+        except Failure as failure:
+            if failure.status != "UNAVAILABLE":
+                raise
+        sleep(_LONGEST_WAIT)
+    return client.call("ml.projects.operations.get", name=operation["name"])
 
 
 @contextmanager
@@ -58,9 +71,9 @@ def _spinner(what: str) -> Iterator[None]:
         yield
         return
     from rich.console import Console
+    from rich.text import Text
 
     started = time.monotonic()
-    console = Console(stderr=True)
-    with console.status(what):
+    with Console(stderr=True).status(Text(output.printable(what))):
         yield
-    console.print(f"{what} ... {time.monotonic() - started:.1f} s", markup=False)
+    output.note(f"{what} ... {time.monotonic() - started:.1f} s")

@@ -5,6 +5,7 @@ Google's format: each part is an `application/http` message; its Content-ID come
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +21,7 @@ from mlgate.core.errors import InvalidArgument
 
 Answer = Callable[[Request], Awaitable[Response]]
 
-MAX_CALLS, MAX_BYTES = 1000, 10 << 20
+MAX_CALLS, MAX_BYTES = 1000, 4 << 20
 _REQUEST_LINE = re.compile(r"([A-Z]+) (\S+)(?: HTTP/1\.[01])?")
 
 
@@ -34,7 +35,8 @@ async def answer(request: Request, one: Answer) -> Response:
     if not kind.lower().startswith("multipart/mixed"):
         raise InvalidArgument("A batch has the content type multipart/mixed with a boundary.")
     body = await request.body(MAX_BYTES)
-    whole = BytesParser(policy=policy.HTTP).parsebytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body)
+    raw = b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body
+    whole = await asyncio.to_thread(BytesParser(policy=policy.HTTP).parsebytes, raw)
     if not whole.is_multipart():
         raise InvalidArgument("The batch holds no parts.")
     parts = whole.get_payload()

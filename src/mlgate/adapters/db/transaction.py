@@ -81,8 +81,10 @@ class SqlTransaction:
         rows = self._db.execute(sa.select(_RESOURCES).where(_RESOURCES.c.kind == kind).order_by(_RESOURCES.c.name))
         return [_record(row) for row in rows]
 
-    def has_any(self, parent: str, kind: str) -> bool:
-        return bool(self.children(parent, kind, limit=1))
+    def count(self, parent: str, kind: str) -> int:
+        t = _RESOURCES
+        query = sa.select(sa.func.count()).select_from(t).where(t.c.parent == parent, t.c.kind == kind)
+        return int(self._db.execute(query).scalar_one())
 
     # ---------------------------------------------------------------------------------------- facts and policies
 

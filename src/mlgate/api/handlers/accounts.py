@@ -184,7 +184,7 @@ def create_key(call: Call, body: CreateServiceAccountKeyRequest) -> ServiceAccou
     account = call.record(call.resource, "serviceAccount")
     if body.private_key_type == "TYPE_PKCS12_FILE" or body.key_algorithm == "KEY_ALG_RSA_1024":
         raise Unimplemented("Only TYPE_GOOGLE_CREDENTIALS_FILE keys of KEY_ALG_RSA_2048 are implemented.")
-    if len(call.tx.children(account.name, "serviceAccountKey")) >= _MAX_KEYS:
+    if call.tx.count(account.name, "serviceAccountKey") >= _MAX_KEYS:
         raise FailedPrecondition(f"{account.name} has its {_MAX_KEYS} keys already: delete one first.")
     private, public = call.services.identity.make_key()
     key_id = hashlib.sha1(public.encode(), usedforsecurity=False).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from mlgate.api.call import Call
 from mlgate.api.messages.jobs import Job
 from mlgate.api.method import Need
+from mlgate.api.params import canonical
 from mlgate.core.names import join, model_of
 
 
@@ -16,7 +17,8 @@ def needs_of_job(call: Call, body: Job) -> Iterable[Need]:
     batch, training = body.prediction_input, body.training_input
     for name in (batch.model_name, batch.version_name) if batch else ():
         if name:
-            yield Need(("ml.models.predict", "ml.versions.predict"), model_of(name))
+            model = model_of(canonical(name, call.services.snapshot))
+            yield Need(("ml.models.predict", "ml.versions.predict"), model)
     if training and training.service_account:
         email = training.service_account.lower()
         account = call.services.snapshot.accounts.get(email)

@@ -29,7 +29,7 @@ def create_model(call: Call, body: Model) -> Model:
     model_id = check_id("model", body.name or "", "model.name")
     check_labels(body.labels, "model.labels")
     name = join(project.name, "models", model_id)
-    if len(call.tx.children(project.name, "model", limit=call.settings.max_models)) >= call.settings.max_models:
+    if call.tx.count(project.name, "model") >= call.settings.max_models:
         raise ResourceExhausted(f"Project {project.name} holds its {call.settings.max_models} models already.")
     record = Record(
         name=name,
@@ -94,7 +94,7 @@ def patch_model(call: Call, body: Model) -> Operation:
 def delete_model(call: Call) -> Operation:
     """Delete a model that has no versions, with its policy (T-24)."""
     record = call.record(call.resource, "model")
-    if call.tx.has_any(record.name, "version"):
+    if call.tx.count(record.name, "version"):
         raise FailedPrecondition(f"Cannot delete model {record.name}: it still has versions. Delete them first.")
     call.tx.delete(record.name)
     call.tx.set_policy(record.name, None)

@@ -94,11 +94,13 @@ def get_project(call: Call) -> Project:
 def list_projects(call: Call) -> ListProjectsResponse:
     """The projects that the caller may see."""
 
-    def visible(record: Record) -> dict[str, Any]:
-        seen = call.may("resourcemanager.projects.get", record.name)
-        return {**record.body, "id": record.body["projectId"]} if seen else {}
+    def present(record: Record) -> dict[str, Any]:
+        return {**record.body, "id": record.body["projectId"]}
 
-    records, token = page(call, ORGANIZATION, "project", visible, _FILTER_FIELDS, lambda plain: bool(plain))
+    def visible(record: Record) -> bool:
+        return call.may("resourcemanager.projects.get", record.name)
+
+    records, token = page(call, ORGANIZATION, "project", present, _FILTER_FIELDS, visible)
     return ListProjectsResponse(projects=[decode(Project, r.body) for r in records], next_page_token=token)
 
 

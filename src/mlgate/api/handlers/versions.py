@@ -50,7 +50,7 @@ def create_version(call: Call, body: Version) -> Operation:
     name = join(model.name, "versions", check_id("version", body.name or "", "version.name"))
     check_labels(body.labels, "version.labels")
     versions.check_new(encode(body))
-    if len(call.tx.children(model.name, "version", limit=call.settings.max_versions)) >= call.settings.max_versions:
+    if call.tx.count(model.name, "version") >= call.settings.max_versions:
         raise ResourceExhausted(f"Model {model.name} holds its {call.settings.max_versions} versions already.")
     kept = Version(name=name, state="CREATING", **{field: getattr(body, field) for field in _KEPT})
     record = Record(
@@ -119,7 +119,7 @@ def delete_version(call: Call) -> Operation:
     model = call.record(record.parent, "model")
     versions.move(record.body, "DELETING")
     if model.hidden.get("default") == record.name:
-        if len(call.tx.children(model.name, "version", limit=2)) > 1:
+        if call.tx.count(model.name, "version") > 1:
             raise FailedPrecondition(
                 f"Cannot delete {record.name}: it is the default version and not the only one. "
                 "Make another version the default first."

@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 
 from demo.place import OWNER, PROJECT, Place
 from demo.story import Unexpected, tell
@@ -43,9 +44,8 @@ def _say_how_to_go_on(place: Place, transcript: Transcript) -> None:
     lines = (
         f"The server is up at {place.url} (process {place.pid}). To go on as Ada:",
         "",
-        f"  export MLGATE_SERVER={place.url} MLGATE_PROJECT={PROJECT}",
-        f"  export MLGATE_TOKEN=$({sys.executable} -m mlgate.cli.main admin token --data-dir {place.data} {OWNER})",
-        f"  alias mlgate='{sys.executable} -m mlgate.cli.main'",
+        f"  export PATH={Path(sys.executable).parent}:$PATH MLGATE_SERVER={place.url} MLGATE_PROJECT={PROJECT}",
+        f"  export MLGATE_TOKEN=$(mlgate admin token --data-dir {place.data} {OWNER})",
         "  mlgate models list",
         "",
         f"To end it: kill {place.pid} && rm -r {place.root}",

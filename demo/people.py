@@ -48,7 +48,7 @@ class Person:
 
     def calls(self, path: str, body: Any, status: int, verdict: str) -> None:
         """A call over HTTP, as any program makes it, that must answer this status."""
-        shown = f"curl -H 'Authorization: Bearer '$MLGATE_TOKEN $MLGATE_SERVER/{path} --json @instances.json"
+        shown = f"curl -H 'Authorization: Bearer '$MLGATE_TOKEN --json @body.json $MLGATE_SERVER/{path}"
         self.transcript.command(self.name, shown)
         headers = {"Authorization": f"Bearer {self.token}"}
         with httpx.Client(base_url=self.place.url, headers=headers, trust_env=False, timeout=60) as client:

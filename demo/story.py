@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,13 @@ def tell(place: Place, transcript: Transcript) -> None:
     started = time.monotonic()
     place.initialize()
     place.serve()
-    with ThreadPoolExecutor(3) as threads:  # the server starts while the model is fitted and tokens are made
-        tokens = threads.map(place.token, (OWNER, BOB, EVE))
-        transcript.chapter("Ada trains a model, and a server starts")
-        expected = train(place.root, transcript)
-        place.ready()
-        ada, bob, eve = (
-            Person(name, place, transcript, token) for name, token in zip(("Ada", "Bob", "Eve"), tokens, strict=True)
-        )
+    transcript.chapter("Ada trains a model, and a server starts")
+    expected = train(place.root, transcript)  # while the server starts
+    ada, bob, eve = (
+        Person(name, place, transcript, place.token(principal))
+        for name, principal in (("Ada", OWNER), ("Bob", BOB), ("Eve", EVE))
+    )
+    place.ready()
     _say_started(place, transcript, time.monotonic() - started)
     instances = {"instances": [json.loads(line) for line in (place.root / "instances.json").read_text().splitlines()]}
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from mlgate.core.wire import page_token
 from tests.harness import OWNER, Server
 from tests.http.people import Api, error_of
 
@@ -268,6 +269,17 @@ def test_pages_follow_each_other_and_end(api: Api) -> None:
     ):
         refused(api(who, "GET", path, params=query))
     refused(api(ADA, "GET", f"{P}/models", params={"pageToken": first}))
+
+
+@pytest.mark.parametrize("after", ["x", "-5", "", "9" * 5000, "\ud800", "\x00", "é"])
+def test_page_tokens_that_somebody_made_up_break_nothing(api: Api, after: str) -> None:
+    for method, path, *query in (
+        ("iam.roles.list", "/v1/roles", ""),
+        ("ml.projects.models.list", f"{P}/models", "projects/wire-project", ""),
+        ("cloudresourcemanager.projects.list", "/v1/projects", "organizations/1", ""),
+    ):
+        response = api(ADA, "GET", path, params={"pageToken": page_token(after, ADA, method, *query)})
+        assert response.status_code in (200, 400), response.text
 
 
 @pytest.mark.parametrize(

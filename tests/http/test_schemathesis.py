@@ -61,7 +61,7 @@ def test_generated_input_never_breaks_the_server(api: Api, operation_id: str, wh
     )  # fmt: skip
     @given(case=operation.as_strategy(), data=st.data())
     def check(case: Any, data: st.DataObject) -> None:
-        for name in case.path_parameters:
+        for name in () if ".delete." in operation_id else case.path_parameters:
             known = data.draw(st.sampled_from(KNOWN.get(name, [None])))
             if known is not None:
                 case.path_parameters[name] = known

@@ -104,7 +104,7 @@ def test_what_is_not_shared_answers_the_same_whether_it_exists_or_not(api: Api) 
 
 
 def test_the_policy_file_of_the_sharing_guide_is_accepted(api: Api) -> None:
-    """T-18: the guide's file ends its object with a comma (C-15). The API takes strict JSON; the file's reader, YAML."""
+    """T-18: the guide's file has a comma too many (C-15). The API takes strict JSON; the file's reader takes YAML."""
     path = new_model(api, "guide", by=DEV)
     etag = api.done(DEV, "GET", f"{path}:getIamPolicy")["etag"]
     text = f"""{{

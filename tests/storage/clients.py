@@ -76,10 +76,11 @@ class BreakingProxy:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)
                 self._sockets += [client, server]
-                self._start(self._pass, client, server, True)
-                self._start(self._pass, server, client, False)
+                done: list[bool] = []
+                self._start(self._pass, client, server, True, done)
+                self._start(self._pass, server, client, False, done)
 
-    def _pass(self, source: socket.socket, sink: socket.socket, is_request: bool) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, is_request: bool, done: list[bool]) -> None:
         passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
@@ -89,6 +90,10 @@ class BreakingProxy:
                     self.cuts_left -= 1
                     break
         _end(source, sink)
+        done.append(is_request)
+        if len(done) == 2:  # only a closed socket tells a peer that is still sending
+            source.close()
+            sink.close()
 
     def close(self) -> None:
         _end(*self._sockets)

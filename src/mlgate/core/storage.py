@@ -241,8 +241,8 @@ class Multipart:
     """A body of two parts: metadata as JSON, then the media. Give it the bytes as they arrive; it gives the media's.
 
     Its line ends are those of the first line: gcsfs ends lines with a bare line feed, and media that end with a
-    carriage return must not lose it. The last boundary of the body ends the media, so that media which hold the boundary
-    themselves arrive whole (gcsfs always uses `==0==`).
+    carriage return must not lose it. The last boundary of the body ends the media, so that media which hold the
+    boundary themselves arrive whole (gcsfs always uses `==0==`).
     """
 
     def __init__(self, content_type: str) -> None:

@@ -118,7 +118,7 @@ def parse_page_token(token: str, *query: str) -> str:
         after, mark = json.loads(decode_base64(token))
     except (ValueError, TypeError, RecursionError):
         raise InvalidArgument(message, fields=[("pageToken", message)]) from None
-    if not isinstance(after, str) or mark != _fingerprint(query):
+    if not isinstance(after, str) or mark != _fingerprint(query) or re.search("[\x00\ud800-\udfff]", after):
         raise InvalidArgument(message, fields=[("pageToken", message)])
     return after
 

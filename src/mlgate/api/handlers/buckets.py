@@ -15,9 +15,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from mlgate.api import audit
+from mlgate.api import audit, policies
 from mlgate.api.call import Call, Response
-from mlgate.api.handlers import policies
 from mlgate.api.messages.message import M, decode, encode
 from mlgate.api.messages.policies import Policy, SetIamPolicyRequest
 from mlgate.api.messages.storage import Bucket, BucketPolicy, ProjectServiceAccount, TestBucketPermissionsResponse

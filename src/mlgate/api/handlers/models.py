@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mlgate.api import operations
 from mlgate.api.call import Call
-from mlgate.api.handlers import operations
 from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.models import ListModelsResponse, Model
 from mlgate.api.messages.operations import Operation

@@ -99,6 +99,9 @@ def _page(call: Call, items: list[T], size: int, token: str, mark: str, most: in
         raise InvalidArgument("pageSize must not be negative.", fields=[("pageSize", "must not be negative")])
     size = min(size or 300, most)
     bound = (call.principal, call.method.id, mark)
-    start = int(parse_page_token(token, *bound)) if token else 0
+    after = parse_page_token(token, *bound) if token else "0"
+    if not (after.isdecimal() and len(after) < 9):
+        raise InvalidArgument("pageToken was not given out for this query.", fields=[("pageToken", "unknown")])
+    start = int(after)
     more = start + size < len(items)
     return items[start : start + size], page_token(str(start + size), *bound) if more else ""

@@ -28,7 +28,7 @@ from mlgate.api.call import Call, Response
 from mlgate.api.handlers.buckets import bucket_of, check_access_lists, not_here, parse_json
 from mlgate.api.handlers.objects import check_object, put
 from mlgate.api.messages.storage import Object
-from mlgate.core.errors import NotFound, TooLarge
+from mlgate.core.errors import Aborted, NotFound, TooLarge
 from mlgate.core.names import bucket_name, id_of, join
 from mlgate.core.storage import (
     ContentRange,
@@ -272,7 +272,7 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
     async def flush() -> int:
         nonlocal parts, held
         data, parts, held = b"".join(parts), [], 0
-        return await _on_executor(call, lambda: blobs.partial_append(upload_id, data, size))
+        return await _on_executor(call, lambda: _append_rest(blobs, upload_id, data, size))
 
     try:
         async for data in call.request.stream():
@@ -290,6 +290,22 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
         if parts:
             size = await flush()
     return size, at
+
+
+def _append_rest(blobs: Blobs, upload_id: str, data: bytes, at: int) -> int:
+    """Append what is not there yet; the new size. A request whose connection broke may still be storing its last bytes
+    while the next one begins: they are the same bytes of the same object, so those that are there are skipped."""
+    for _ in range(10):
+        try:
+            return blobs.partial_append(upload_id, data, at)
+        except Aborted:
+            size = blobs.partial_size(upload_id)
+            if size <= at:
+                raise
+            data, at = data[size - at :], size
+            if not data:
+                return size
+    raise Aborted("Several requests send bytes of this upload at once.")
 
 
 async def _complete(call: Call, session: Record, upload_id: str) -> dict[str, Any]:

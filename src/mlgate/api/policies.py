@@ -1,0 +1,161 @@
+"""Policies of every kind of resource that has one: read, replace, test, and their form on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlgate.api.call import Call
+from mlgate.api.messages.message import decode, encode
+from mlgate.api.messages.policies import (
+    AuditConfig,
+    Binding,
+    Expr,
+    Policy,
+    SetIamPolicyRequest,
+    TestIamPermissionsRequest,
+    TestIamPermissionsResponse,
+)
+from mlgate.core.errors import Aborted, InvalidArgument
+from mlgate.core.iam import policy as core
+from mlgate.core.iam import roles
+from mlgate.core.iam.principals import SERVICE_ACCOUNT_SUFFIX
+from mlgate.core.iam.validate import OWNER, check_keeps_owner, validated
+from mlgate.core.names import project_of
+from mlgate.core.wire import split_mask
+from mlgate.ports import Transaction
+
+_CONFLICT = (
+    "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
+    "The request's ETag did not match the current policy's ETag."
+)
+_RECORD_KINDS = {
+    roles.MODEL: "model",
+    roles.PROJECT: "project",
+    roles.BUCKET: "bucket",
+    roles.SERVICE_ACCOUNT: "serviceAccount",
+    roles.ORGANIZATION: "organization",
+}
+
+
+def get_policy(call: Call, name: str, kind: str) -> Policy:
+    """The policy of a resource. Raises NotFound for a resource that does not exist."""
+    call.record(name, _RECORD_KINDS[kind])
+    return to_wire(call.tx.policy(name) or core.EMPTY)
+
+
+def set_policy(call: Call, name: str, kind: str, body: SetIamPolicyRequest) -> Policy:
+    """Replace the policy, and answer what is stored.
+
+    1. A given etag must be the current one (Aborted otherwise); without one the write is blind.
+    2. The mask says which parts are replaced; by default bindings and etag.
+    3. The new policy must be valid for this kind of resource (InvalidArgument), and leave a project its owner.
+    """
+    record = call.record(name, _RECORD_KINDS[kind])
+    if body.policy is None:
+        message = "policy is required."
+        raise InvalidArgument(message, fields=[("policy", message)])
+    wanted = from_wire(body.policy)
+    current = call.tx.policy(name) or core.EMPTY
+    if wanted.etag and wanted.etag != current.etag:
+        raise Aborted(_CONFLICT)
+    mask = set(split_mask(body.update_mask)) if body.update_mask else {"bindings", "etag"}
+    if unknown := mask - {"bindings", "etag", "version", "auditConfigs"}:
+        message = f'updateMask: "{min(unknown)[:100]}" is no field of a policy.'
+        raise InvalidArgument(message, fields=[("updateMask", message)])
+    changed = replace(
+        current,
+        bindings=wanted.bindings if "bindings" in mask else current.bindings,
+        audit_configs=wanted.audit_configs if "auditConfigs" in mask else current.audit_configs,
+        version=wanted.version,
+    )
+    checked = validated(
+        changed,
+        kind,
+        call.services.roles,
+        lambda role: _is_custom_role(call.tx, role, project_of(name) or record.parent),
+        lambda member: _is_missing_account(call, member),
+    )
+    if kind == roles.PROJECT and OWNER in {b.role for b in (*current.bindings, *checked.bindings)}:
+        check_keeps_owner(checked)
+    stored = call.tx.set_policy(name, checked)
+    assert stored is not None
+    call.detail["policyDelta"] = delta(current, stored)
+    return to_wire(stored)
+
+
+def test_permissions(call: Call, name: str, kind: str, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
+    """Which of the permissions the caller holds. A resource that does not exist answers none, not NOT_FOUND (T-16)."""
+    asked = body.permissions or []
+    for permission in asked:
+        if "*" in permission:
+            message = f'"{permission[:100]}": wildcards are not allowed; name each permission.'
+            raise InvalidArgument(message, fields=[("permissions", message)])
+    record = call.tx.get(name)
+    if record is None or record.kind != _RECORD_KINDS[kind]:
+        return TestIamPermissionsResponse()
+    return TestIamPermissionsResponse(permissions=[p for p in dict.fromkeys(asked) if call.may(p, name)])
+
+
+# ------------------------------------------------------------------------------------------------------------- wire
+
+
+def to_wire(policy: core.Policy) -> Policy:
+    bindings = [
+        Binding(
+            role=b.role,
+            members=list(b.members),
+            condition=Expr(
+                expression=b.condition.expression, title=b.condition.title, description=b.condition.description
+            )
+            if b.condition
+            else None,
+        )
+        for b in policy.bindings
+    ]
+    return Policy(
+        version=policy.version if bindings else None,
+        bindings=bindings,
+        etag=policy.etag,
+        audit_configs=[decode(AuditConfig, dict(config)) for config in policy.audit_configs],
+    )
+
+
+def from_wire(policy: Policy) -> core.Policy:
+    return core.Policy(
+        bindings=tuple(
+            core.Binding(b.role or "", tuple(b.members or ()), _condition(b.condition)) for b in policy.bindings or ()
+        ),
+        etag=policy.etag or b"",
+        version=policy.version or 0,
+        audit_configs=tuple(encode(config) for config in policy.audit_configs or ()),
+    )
+
+
+def _condition(expr: Expr | None) -> core.Condition | None:
+    return core.Condition(expr.expression or "", expr.title or "", expr.description or "") if expr else None
+
+
+def delta(before: core.Policy, after: core.Policy) -> list[dict[str, str]]:
+    """What a change added and removed, one entry a role and member (Cloud Audit Logs' bindingDeltas)."""
+    old = {(b.role, m) for b in before.bindings for m in b.members}
+    new = {(b.role, m) for b in after.bindings for m in b.members}
+    return [{"action": "REMOVE", "role": r, "member": m} for r, m in sorted(old - new)] + [
+        {"action": "ADD", "role": r, "member": m} for r, m in sorted(new - old)
+    ]
+
+
+def _is_custom_role(tx: Transaction, role: str, project: str) -> bool:
+    """A custom role may be bound in the project that has it, and in all if the organization has it."""
+    return role.startswith((f"{project}/roles/", "organizations/")) and tx.fact("role", role) is not None
+
+
+def _is_missing_account(call: Call, member: str) -> bool:
+    """An address of one of our own projects' service accounts that nobody has: refused, or its next owner would find
+    rights waiting."""
+    kind, _, email = member.partition(":")
+    if kind != "serviceAccount" or not email.endswith(SERVICE_ACCOUNT_SUFFIX):
+        return False
+    project = email.partition("@")[2].removesuffix(SERVICE_ACCOUNT_SUFFIX)
+    if call.tx.fact("project", project) is None:
+        return False
+    return call.tx.fact("account", email) is None

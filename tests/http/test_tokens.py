@@ -266,6 +266,13 @@ def test_the_key_of_one_account_does_not_speak_for_another(
         assert grant(api, assertion(mixed)).json()["error"] == "invalid_grant"
 
 
+def test_an_assertion_for_another_server_is_not_taken_under_its_name(api: Api, key: dict[str, str]) -> None:
+    """api.md rule 12: the Host header decides nothing."""
+    for scheme in ("http", "https"):
+        said = {"grant_type": GRANT, "assertion": assertion(key, aud=f"{scheme}://other.example.com/token")}
+        assert api.client.post("/token", data=said, headers={"Host": "other.example.com"}).status_code == 400
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"grant_type=", b"grant_type=password&username=a&password=b", b"{}", b"\xff", b"&" * 1000, b"a=1&" * 100,

@@ -25,6 +25,8 @@ from tests.harness import OWNER, Server
 from tests.http.people import Api, error_of, writing
 from tests.matrix import golden
 
+pytestmark = pytest.mark.xdist_group("matrix")
+
 PLACES = ("project", "resource", "other resource", "other project")
 #: The kind of resource on which a role may be bound besides the project (C-23).
 KIND_OF = {
@@ -72,10 +74,7 @@ class World:
     others: dict[Caller, dict[str, str]]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"matrix-{name}")) for name in golden.CATALOGUES],
-)
+@pytest.fixture(scope="module", params=golden.CATALOGUES)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     if request.param == "documented":
         with Api(request.getfixturevalue("server")) as api:

@@ -180,6 +180,15 @@ def test_an_odd_bucket_in_the_path_is_denied_like_any_other(http: httpx.Client, 
     )
 
 
+@pytest.mark.parametrize(
+    ("params", "status"), [({"prefix": "\x00"}, 400), ({"maxResults": -1}, 400), ({"pageToken": "x"}, 400)]
+)
+def test_a_list_of_buckets_answers_odd_parameters(
+    server: Server, http: httpx.Client, params: dict[str, str], status: int
+) -> None:
+    assert http.get("/storage/v1/b", params={"project": server.project, **params}).status_code == status
+
+
 def test_no_bucket_is_made_without_a_project(http: httpx.Client) -> None:
     assert http.post("/storage/v1/b", json={"name": "without-project"}).status_code == 403
     assert http.post("/storage/v1/b?project=no-such-project", json={"name": "without-project"}).status_code == 403

@@ -32,6 +32,9 @@ def page(
     present: Callable[[Record], Mapping[str, Any]],
     fields: Collection[str] = (),
     visible: Callable[[Record], bool] | None = None,
+    *,
+    default: int = DEFAULT_SIZE,
+    most: int = MAX_SIZE,
 ) -> tuple[list[Record], str]:
     """The records of one page and the token of the next ("" at the end). `present` gives the JSON that filters see (it
     is not made without a filter); `visible` drops what this caller may not see at all."""
@@ -40,7 +43,7 @@ def page(
     mark = (call.principal, call.method.id, parent, text)
     token = call.query.get("pageToken", "")
     after = parse_page_token(token, *mark) if token else ""
-    size = page_size(call)
+    size = page_size(call, default, most)
     chunk_size = _CHUNK if text or visible else size + 1
     found: list[Record] = []
     while len(found) <= size:

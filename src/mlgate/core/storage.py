@@ -51,6 +51,12 @@ def check_object_name(name: str, field: str = "name") -> str:
     return name
 
 
+def check_text(value: str, field: str) -> None:
+    """A text that the database can compare with names. Page tokens too: whoever makes one up gets no further."""
+    if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise refuse(field, f"{field} holds a character that no name may hold.")
+
+
 def check_header(value: str | None, field: str) -> None:
     """A field that goes into a response header holds no control character."""
     if value and any(ord(c) < 32 or ord(c) == 127 for c in value):

@@ -13,28 +13,40 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from mlgate.api import audit, policies
 from mlgate.api.call import Call, Response
-from mlgate.api.messages.message import M, decode, encode
+from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.policies import Policy, SetIamPolicyRequest
 from mlgate.api.messages.storage import Bucket, BucketPolicy, ProjectServiceAccount, TestBucketPermissionsResponse
-from mlgate.core.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unimplemented
+from mlgate.api.storage import (
+    bucket_of,
+    check_access_lists,
+    json_body,
+    max_results,
+    refuse_fields,
+    without_nulls,
+)
+from mlgate.core.errors import Aborted, AlreadyExists, Unimplemented
 from mlgate.core.iam import roles
 from mlgate.core.labels import check_labels
 from mlgate.core.names import bucket_name, check_id, id_of, project_id_of
-from mlgate.core.storage import before, check_conditions, check_header, check_storage_class, etag, merged, refuse
-from mlgate.core.wire import camel, format_timestamp, page_token, parse_page_token
+from mlgate.core.storage import (
+    before,
+    check_conditions,
+    check_header,
+    check_storage_class,
+    check_text,
+    etag,
+    merged,
+    refuse,
+)
+from mlgate.core.wire import format_timestamp, page_token, parse_page_token
 from mlgate.ports import Record, Transaction
 
 _KEPT = (
     "cors", "customPlacementConfig", "iamConfiguration", "labels", "location", "rpo", "storageClass", "website",
 )  # fmt: skip
-#: Predefined access control lists that give nobody anything beyond the project; gcsfs sends two of them.
-_PRIVATE = ("private", "projectPrivate", "bucketOwnerRead", "bucketOwnerFullControl")
 _MULTI_REGIONS = ("US", "EU", "ASIA")
-MAX_RESULTS = 1000
 
 
 def insert_bucket(call: Call, body: Bucket) -> dict[str, Any]:
@@ -77,6 +89,7 @@ def list_buckets(call: Call) -> dict[str, Any]:
     mark = (call.principal, call.method.id, call.resource, prefix)
     token = call.query.get("pageToken", "")
     after = parse_page_token(token, *mark) if token else before(prefix)
+    check_text(after, "pageToken" if token else "prefix")
     found = call.tx.children(call.resource, "bucket", after=after, limit=size + 1)
     found = [record for record in found if record.name.startswith(prefix)]
     answer: dict[str, Any] = {"kind": "storage#buckets"}
@@ -180,68 +193,7 @@ def _shown_policy(call: Call, policy: Policy) -> BucketPolicy:
     )
 
 
-# ----------------------------------------------------------------------------------- shared by all handlers of storage
-
-
-def bucket_of(tx: Transaction, bucket_id: str) -> Record:
-    """The bucket's record. Raises NotFound."""
-    found = tx.get(bucket_name(check_id("bucket", bucket_id, "bucket")))
-    if found is None or found.kind != "bucket":
-        raise NotFound("The specified bucket does not exist.")
-    return found
-
-
-async def json_body(call: Call, message: type[M]) -> dict[str, Any]:
-    """The body as sent, nulls included, once it has been found to be a right `message`. Raises InvalidArgument."""
-    data = await call.request.body(min(call.method.max_body, call.settings.max_request))
-    return parse_json(data, message)[0]
-
-
-def parse_json(data: bytes, message: type[M]) -> tuple[dict[str, Any], M]:
-    try:
-        body = msgspec.json.decode(data) if data.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidArgument("The body is not JSON.") from None
-    read = decode(message, without_nulls(body))
-    return {camel(name): value for name, value in body.items()}, read
-
-
-def without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return value
-
-
-def max_results(call: Call) -> int:
-    size = call.query.get("maxResults", 0)
-    if size < 0:
-        raise refuse("maxResults", f"maxResults is {size}; it must not be negative.")
-    return int(min(size or MAX_RESULTS, MAX_RESULTS))
-
-
-def check_access_lists(call: Call) -> None:
-    """Refuse parameters that ask for access control lists, or for keys and locks that this server does not have."""
-    for name in ("predefinedAcl", "predefinedDefaultObjectAcl", "destinationPredefinedAcl"):
-        value = call.query.get(name)
-        if value and value not in _PRIVATE:
-            raise refuse(name, f"{name}: access is by policy only (uniform bucket-level access); use setIamPolicy.")
-    for name in ("kmsKeyName", "destinationKmsKeyName", "enableObjectRetention", "dropContextGroups"):
-        if call.query.get(name):
-            raise not_here(name)
-    for name in call.request.headers:
-        if name.startswith(("x-goog-encryption-", "x-goog-copy-source-encryption-")):
-            raise not_here(name)
-
-
-def not_here(field: str) -> Unimplemented:
-    return Unimplemented(f"{field} is not implemented by this server.")
-
-
-def refuse_fields(found: Mapping[str, Any]) -> None:
-    """Raises Unimplemented for the first field that has a value."""
-    for field, value in found.items():
-        if value:
-            raise not_here(field)
+# ----------------------------------------------------------------------------------------------- rules and showing
 
 
 def _on(setting: Any) -> bool:

@@ -1,74 +1,56 @@
-"""Objects: get (metadata or media), list, delete, patch, update, copy, rewrite, move, compose; and `put`, by which
-every new object comes to be.
+"""Objects: get (metadata or media), list, delete, patch, update, copy, rewrite, move, compose.
 
-An object is one row: its name, its generation, the digest of its bytes, and its metadata nearly as shown. Replacing one
-writes a new generation over the row; the old one is gone (`generation=` of it is 404), and its bytes go when nothing
-refers to them any more. All writes of a bucket's objects happen in writing transactions, one after another, so
-preconditions are exact.
+How an object is kept, and how a new one comes to be, is in `api/storage.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 from mlgate.api.call import Call, Response
-from mlgate.api.handlers.buckets import (
+from mlgate.api.messages.message import Message, decode
+from mlgate.api.messages.storage import ComposeRequest, Object
+from mlgate.api.method import Need
+from mlgate.api.storage import (
+    SETTABLE,
     bucket_of,
     check_access_lists,
+    check_object,
+    find,
     json_body,
     max_results,
     not_here,
+    put,
     refuse_fields,
+    shown,
     without_nulls,
 )
-from mlgate.api.messages.message import Message, decode, encode
-from mlgate.api.messages.storage import ComposeRequest, Object
-from mlgate.api.method import Need
-from mlgate.core.errors import ConditionNotMet, NotFound, OutOfRange, TooLarge
+from mlgate.core.errors import ConditionNotMet, OutOfRange, TooLarge
 from mlgate.core.names import bucket_name, id_of
 from mlgate.core.storage import (
     Hashes,
     before,
     behind,
     check_conditions,
-    check_header,
-    check_metadata,
-    check_object_name,
-    check_storage_class,
+    check_text,
     common_prefix,
     etag,
     failed_condition,
     merged,
-    next_generation,
     parse_range,
     refuse,
 )
-from mlgate.core.wire import decode_base64, encode_base64, format_timestamp, page_token, parse_page_token
+from mlgate.core.wire import decode_base64, format_timestamp, page_token, parse_page_token
 from mlgate.ports import Blob, StoredObject, Transaction
 
-#: What a client may set; everything else of an object is the server's.
-SETTABLE = (
-    "cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "customTime",
-    "metadata", "storageClass",
-)  # fmt: skip
 _INLINE = 1 << 20
 _MAX_SOURCES = 32
 _MAX_CHUNK = 1001
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
-
-
-def find(tx: Transaction, bucket_id: str, name: str, generation: int | None = None) -> StoredObject:
-    """The object, of that generation when one is given. Raises NotFound."""
-    bucket = id_of(bucket_of(tx, bucket_id).name)
-    found = tx.get_object(bucket, check_object_name(name, "object"))
-    if found is None or generation not in (None, found.generation):
-        raise NotFound(f"No such object: {bucket}/{name}" + (f"#{generation}" if generation is not None else ""))
-    return found
 
 
 async def get_object(call: Call) -> dict[str, Any] | Response:
@@ -166,7 +148,7 @@ def list_objects(call: Call) -> dict[str, Any]:
     start, end = query.get("startOffset", ""), query.get("endOffset", "")
     trailing = query.get("includeTrailingDelimiter", False)
     for field in ("prefix", "delimiter", "startOffset", "endOffset"):
-        _check_text(query.get(field, ""), field)
+        check_text(query.get(field, ""), field)
     mark = (call.principal, bucket, prefix, delimiter, start, end, str(trailing))
     size = max_results(call)
     after = max(before(start), _after_token(query.get("pageToken", ""), mark))
@@ -198,7 +180,7 @@ def _after_token(token: str, mark: tuple[str, ...]) -> str:
     if not token:
         return ""
     last = parse_page_token(token, *mark)
-    _check_text(last, "pageToken")
+    check_text(last, "pageToken")
     return behind(last[1:]) if last.startswith("p") else last[1:]
 
 
@@ -223,78 +205,7 @@ def _entries(
         chunk = min(16, size + 1) if skipped else min(2 * chunk, _MAX_CHUNK)
 
 
-def _check_text(value: str, field: str) -> None:
-    """A token is no secret: whoever makes one up must not get further than with a parameter."""
-    if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise refuse(field, f"{field} holds a character that no name may hold.")
-
-
 # ---------------------------------------------------------------------------------------------------------- writing
-
-
-def put(
-    call: Call,
-    tx: Transaction,
-    bucket_id: str,
-    name: str,
-    blob: Blob,
-    metadata: Mapping[str, Any],
-    query: Mapping[str, Any],
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A new generation of the object, as it is then shown.
-
-    1. The preconditions in `query` are checked against the present generation (ConditionNotMet).
-    2. Replacing an object also needs storage.objects.delete (PermissionDenied).
-    3. The generation is the clock's, and greater than any before, those of deleted objects included.
-    """
-    bucket = bucket_of(tx, bucket_id)
-    old = tx.get_object(bucket_id, check_object_name(name))
-    check_conditions(query, old.generation if old else 0, old.body["metageneration"] if old else 0)
-    if old is not None:
-        call.require("storage.objects.delete", bucket.name)
-    now = call.services.clock.now()
-    moment = format_timestamp(now)
-    stored = StoredObject(
-        bucket=bucket_id,
-        name=name,
-        generation=next_generation(now, max(bucket.hidden["generation"], old.generation if old else 0)),
-        digest=blob.digest,
-        size=blob.size,
-        body={
-            "storageClass": bucket.body["storageClass"],
-            **{field: metadata[field] for field in SETTABLE if metadata.get(field)},
-            "md5Hash": encode_base64(blob.md5),
-            "crc32c": encode_base64(blob.crc32c),
-            "metageneration": 1,
-            "timeCreated": moment,
-            "updated": moment,
-            **(extra or {}),
-        },
-    )
-    tx.put_object(stored)
-    return shown(call, stored)
-
-
-def check_object(body: Object) -> dict[str, Any]:
-    """The fields that a client may set, found to be right. Raises Unimplemented for those that this server has not."""
-    refuse_fields(
-        {
-            "acl": body.acl,
-            "contexts": body.contexts and encode(body.contexts),
-            "customerEncryption": body.customer_encryption and encode(body.customer_encryption),
-            "eventBasedHold": body.event_based_hold,
-            "kmsKeyName": body.kms_key_name,
-            "retention": body.retention and encode(body.retention),
-            "temporaryHold": body.temporary_hold,
-        }
-    )
-    plain = encode(body)
-    for field in ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType"):
-        check_header(plain.get(field), field)
-    check_metadata(body.metadata)
-    check_storage_class(body.storage_class)
-    return {field: plain[field] for field in SETTABLE if field in plain}
 
 
 def delete_object(call: Call) -> Response:
@@ -461,28 +372,3 @@ def _joined(call: Call, sources: list[StoredObject]) -> Blob:
         return writer.commit()
     finally:
         writer.abandon()
-
-
-# ----------------------------------------------------------------------------------------------------------- showing
-
-
-def shown(call: Call, stored: StoredObject) -> dict[str, Any]:
-    """The object as clients see it."""
-    body, generation = stored.body, str(stored.generation)
-    path = f"b/{quote(stored.bucket, safe='')}/o/{quote(stored.name, safe='')}"
-    base = call.request.base_url
-    return {
-        **body,
-        "kind": "storage#object",
-        "id": f"{stored.bucket}/{stored.name}/{generation}",
-        "selfLink": f"{base}/storage/v1/{path}",
-        "mediaLink": f"{base}/download/storage/v1/{path}?generation={generation}&alt=media",
-        "name": stored.name,
-        "bucket": stored.bucket,
-        "generation": generation,
-        "metageneration": str(body["metageneration"]),
-        "size": str(stored.size),
-        "etag": etag(stored.generation, body["metageneration"]),
-        "timeStorageClassUpdated": body["timeCreated"],
-        "timeFinalized": body["timeCreated"],
-    }

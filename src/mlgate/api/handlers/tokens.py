@@ -97,7 +97,8 @@ def _key_of(call: Call, tx: Transaction, header: dict[str, Any], claims: dict[st
 
 def _check_claims(call: Call, claims: dict[str, Any], account: Record) -> None:
     now = call.now.timestamp()
-    own = {f"{base.rstrip('/')}/token" for base in (call.request.base_url, call.settings.public_url) if base}
+    # Never the request's own Host: whoever was handed an assertion for another server could replay it here.
+    own = {f"{(call.settings.public_url or f'http://{call.settings.host}:{call.settings.port}').rstrip('/')}/token"}
     issued, expires = claims.get("iat"), claims.get("exp")
     if claims.get("aud") not in [*_GOOGLE_AUDIENCES, *own]:  # a list: what is claimed may be unhashable
         raise _Refused("invalid_grant", "Invalid JWT: aud must be the token endpoint.")

@@ -25,9 +25,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from mlgate.api.call import Call, Response
-from mlgate.api.handlers.buckets import bucket_of, check_access_lists, not_here, parse_json
-from mlgate.api.handlers.objects import check_object, put
 from mlgate.api.messages.storage import Object
+from mlgate.api.storage import bucket_of, check_access_lists, check_object, not_here, parse_json, put
 from mlgate.core.errors import Aborted, NotFound, TooLarge
 from mlgate.core.names import bucket_name, id_of, join
 from mlgate.core.storage import (

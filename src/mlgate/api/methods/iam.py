@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlgate.api.handlers import accounts, policies, roles
+from mlgate.api.handlers import accounts, custom_roles, policies, roles
 from mlgate.api.messages.iam import (
     CreateRoleRequest,
     CreateServiceAccountKeyRequest,
@@ -111,19 +111,24 @@ ROWS: tuple[Method, ...] = (
         row
         for place in ("projects", "organizations")
         for row in (
-            Method(f"iam.{place}.roles.create", POST, f"v1/{{parent={place}/*}}/roles", "iam.roles.create", _LATER,
+            Method(f"iam.{place}.roles.create", POST, f"v1/{{parent={place}/*}}/roles", "iam.roles.create",
+                   custom_roles.create_role,
                    takes=CreateRoleRequest, gives=Role, audit=_WRITE, summary="Create a custom role"),
-            Method(f"iam.{place}.roles.list", GET, f"v1/{{parent={place}/*}}/roles", "iam.roles.list", _LATER,
+            Method(f"iam.{place}.roles.list", GET, f"v1/{{parent={place}/*}}/roles", "iam.roles.list",
+                   custom_roles.list_roles,
                    gives=ListRolesResponse, query=_ROLE_PAGE, summary="List custom roles"),
-            Method(f"iam.{place}.roles.get", GET, f"v1/{{name={place}/*/roles/*}}", "iam.roles.get", _LATER,
+            Method(f"iam.{place}.roles.get", GET, f"v1/{{name={place}/*/roles/*}}", "iam.roles.get",
+                   custom_roles.get_role,
                    gives=Role, summary="Read a custom role"),
-            Method(f"iam.{place}.roles.patch", PATCH, f"v1/{{name={place}/*/roles/*}}", "iam.roles.update", _LATER,
+            Method(f"iam.{place}.roles.patch", PATCH, f"v1/{{name={place}/*/roles/*}}", "iam.roles.update",
+                   custom_roles.patch_role,
                    takes=Role, gives=Role, query={"updateMask": str}, audit=_WRITE, summary="Change a custom role"),
-            Method(f"iam.{place}.roles.delete", DELETE, f"v1/{{name={place}/*/roles/*}}", "iam.roles.delete", _LATER,
+            Method(f"iam.{place}.roles.delete", DELETE, f"v1/{{name={place}/*/roles/*}}", "iam.roles.delete",
+                   custom_roles.delete_role,
                    gives=Role, query={"etag": str}, audit=_WRITE, summary="Delete a custom role"),
             Method(f"iam.{place}.roles.undelete", POST, f"v1/{{name={place}/*/roles/*}}:undelete",
-                   "iam.roles.undelete", _LATER, takes=UndeleteRoleRequest, gives=Role, audit=_WRITE,
-                   summary="Restore a custom role"),
+                   "iam.roles.undelete", custom_roles.undelete_role, takes=UndeleteRoleRequest, gives=Role,
+                   audit=_WRITE, summary="Restore a custom role"),
         )
     ),
 )  # fmt: skip

@@ -1,0 +1,209 @@
+"""What the handlers of storage share: finding buckets and objects, reading bodies, and `put`, by which every new object
+comes to be.
+
+An object is one row: its name, its generation, the digest of its bytes, and its metadata nearly as shown. Replacing one
+writes a new generation over the row; the old one is gone (`generation=` of it is 404), and its bytes go when nothing
+refers to them any more. All writes of a bucket's objects happen in writing transactions, one after another, so
+preconditions are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from mlgate.api.call import Call
+from mlgate.api.messages.message import M, decode, encode
+from mlgate.api.messages.storage import Object
+from mlgate.core.errors import InvalidArgument, NotFound, Unimplemented
+from mlgate.core.names import bucket_name, check_id, id_of
+from mlgate.core.storage import (
+    check_conditions,
+    check_header,
+    check_metadata,
+    check_object_name,
+    check_storage_class,
+    etag,
+    next_generation,
+    refuse,
+)
+from mlgate.core.wire import camel, encode_base64, format_timestamp
+from mlgate.ports import Blob, Record, StoredObject, Transaction
+
+#: What a client may set; everything else of an object is the server's.
+SETTABLE = (
+    "cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "customTime",
+    "metadata", "storageClass",
+)  # fmt: skip
+#: Predefined access control lists that give nobody anything beyond the project; gcsfs sends two of them.
+_PRIVATE = ("private", "projectPrivate", "bucketOwnerRead", "bucketOwnerFullControl")
+MAX_RESULTS = 1000
+
+
+# ------------------------------------------------------------------------------------------------------------- finding
+
+
+def bucket_of(tx: Transaction, bucket_id: str) -> Record:
+    """The bucket's record. Raises NotFound."""
+    found = tx.get(bucket_name(check_id("bucket", bucket_id, "bucket")))
+    if found is None or found.kind != "bucket":
+        raise NotFound("The specified bucket does not exist.")
+    return found
+
+
+def find(tx: Transaction, bucket_id: str, name: str, generation: int | None = None) -> StoredObject:
+    """The object, of that generation when one is given. Raises NotFound."""
+    bucket = id_of(bucket_of(tx, bucket_id).name)
+    found = tx.get_object(bucket, check_object_name(name, "object"))
+    if found is None or generation not in (None, found.generation):
+        raise NotFound(f"No such object: {bucket}/{name}" + (f"#{generation}" if generation is not None else ""))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ requests
+
+
+async def json_body(call: Call, message: type[M]) -> dict[str, Any]:
+    """The body as sent, nulls included, once it has been found to be a right `message`. Raises InvalidArgument."""
+    data = await call.request.body(min(call.method.max_body, call.settings.max_request))
+    return parse_json(data, message)[0]
+
+
+def parse_json(data: bytes, message: type[M]) -> tuple[dict[str, Any], M]:
+    try:
+        body = msgspec.json.decode(data) if data.strip() else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidArgument("The body is not JSON.") from None
+    read = decode(message, without_nulls(body))
+    return {camel(name): value for name, value in body.items()}, read
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def max_results(call: Call) -> int:
+    size = call.query.get("maxResults", 0)
+    if size < 0:
+        raise refuse("maxResults", f"maxResults is {size}; it must not be negative.")
+    return int(min(size or MAX_RESULTS, MAX_RESULTS))
+
+
+def check_access_lists(call: Call) -> None:
+    """Refuse parameters that ask for access control lists, or for keys and locks that this server does not have."""
+    for name in ("predefinedAcl", "predefinedDefaultObjectAcl", "destinationPredefinedAcl"):
+        value = call.query.get(name)
+        if value and value not in _PRIVATE:
+            raise refuse(name, f"{name}: access is by policy only (uniform bucket-level access); use setIamPolicy.")
+    for name in ("kmsKeyName", "destinationKmsKeyName", "enableObjectRetention", "dropContextGroups"):
+        if call.query.get(name):
+            raise not_here(name)
+    for name in call.request.headers:
+        if name.startswith(("x-goog-encryption-", "x-goog-copy-source-encryption-")):
+            raise not_here(name)
+
+
+def refuse_fields(found: Mapping[str, Any]) -> None:
+    """Raises Unimplemented for the first field that has a value."""
+    for field, value in found.items():
+        if value:
+            raise not_here(field)
+
+
+def not_here(field: str) -> Unimplemented:
+    return Unimplemented(f"{field} is not implemented by this server.")
+
+
+# ------------------------------------------------------------------------------------------------------------- objects
+
+
+def put(
+    call: Call,
+    tx: Transaction,
+    bucket_id: str,
+    name: str,
+    blob: Blob,
+    metadata: Mapping[str, Any],
+    query: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A new generation of the object, as it is then shown.
+
+    1. The preconditions in `query` are checked against the present generation (ConditionNotMet).
+    2. Replacing an object also needs storage.objects.delete (PermissionDenied).
+    3. The generation is the clock's, and greater than any before, those of deleted objects included.
+    """
+    bucket = bucket_of(tx, bucket_id)
+    old = tx.get_object(bucket_id, check_object_name(name))
+    check_conditions(query, old.generation if old else 0, old.body["metageneration"] if old else 0)
+    if old is not None:
+        call.require("storage.objects.delete", bucket.name)
+    now = call.services.clock.now()
+    moment = format_timestamp(now)
+    stored = StoredObject(
+        bucket=bucket_id,
+        name=name,
+        generation=next_generation(now, max(bucket.hidden["generation"], old.generation if old else 0)),
+        digest=blob.digest,
+        size=blob.size,
+        body={
+            "storageClass": bucket.body["storageClass"],
+            **{field: metadata[field] for field in SETTABLE if metadata.get(field)},
+            "md5Hash": encode_base64(blob.md5),
+            "crc32c": encode_base64(blob.crc32c),
+            "metageneration": 1,
+            "timeCreated": moment,
+            "updated": moment,
+            **(extra or {}),
+        },
+    )
+    tx.put_object(stored)
+    return shown(call, stored)
+
+
+def check_object(body: Object) -> dict[str, Any]:
+    """The fields that a client may set, found to be right. Raises Unimplemented for those that this server has not."""
+    refuse_fields(
+        {
+            "acl": body.acl,
+            "contexts": body.contexts and encode(body.contexts),
+            "customerEncryption": body.customer_encryption and encode(body.customer_encryption),
+            "eventBasedHold": body.event_based_hold,
+            "kmsKeyName": body.kms_key_name,
+            "retention": body.retention and encode(body.retention),
+            "temporaryHold": body.temporary_hold,
+        }
+    )
+    plain = encode(body)
+    for field in ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType"):
+        check_header(plain.get(field), field)
+    check_metadata(body.metadata)
+    check_storage_class(body.storage_class)
+    return {field: plain[field] for field in SETTABLE if field in plain}
+
+
+def shown(call: Call, stored: StoredObject) -> dict[str, Any]:
+    """The object as clients see it."""
+    body, generation = stored.body, str(stored.generation)
+    path = f"b/{quote(stored.bucket, safe='')}/o/{quote(stored.name, safe='')}"
+    base = call.request.base_url
+    return {
+        **body,
+        "kind": "storage#object",
+        "id": f"{stored.bucket}/{stored.name}/{generation}",
+        "selfLink": f"{base}/storage/v1/{path}",
+        "mediaLink": f"{base}/download/storage/v1/{path}?generation={generation}&alt=media",
+        "name": stored.name,
+        "bucket": stored.bucket,
+        "generation": generation,
+        "metageneration": str(body["metageneration"]),
+        "size": str(stored.size),
+        "etag": etag(stored.generation, body["metageneration"]),
+        "timeStorageClassUpdated": body["timeCreated"],
+        "timeFinalized": body["timeCreated"],
+    }

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from mlgate.adapters.db.migrate import migrate, newest, version_of
 from mlgate.adapters.db.store import SqlStore, sqlite_url
 from mlgate.core.errors import Aborted, AlreadyExists
 from mlgate.core.iam.policy import Binding, Policy
 from mlgate.ports import AuditEntry, Fact, Record, StoredObject, Task, Token
-
 from tests.postgres import fresh_database, postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)

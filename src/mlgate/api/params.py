@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mlgate.api.method import Method
@@ -15,6 +16,7 @@ SYSTEM: dict[str, type] = {
     "$alt": str, "$prettyPrint": bool, "$userProject": str,
 }  # fmt: skip
 
+_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -45,6 +47,8 @@ def _convert(name: str, value: str, kind: type) -> Any:
     try:
         if kind is bool:
             return _BOOLS[value.lower()]
+        if kind is int and not _INTEGER.fullmatch(value):
+            raise ValueError
         return int(value) if kind is int else value
     except (KeyError, ValueError):
         wanted = "true or false" if kind is bool else "a whole number"

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from mlgate.api.call import Request, Response
-from mlgate.core.errors import InvalidArgument
+from mlgate.core.errors import InvalidArgument, RpcError
+from mlgate.http.errors import respond
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -47,7 +48,10 @@ async def answer(request: Request, one: Answer) -> Response:
     for part in parts:
         payload: Any = part.get_payload(decode=True)  # type: ignore[union-attr]  # the parts of a multipart are messages
         content_id = str(part.get("Content-ID", ""))  # type: ignore[union-attr]
-        response = await one(_inner(request, payload or b""))
+        try:
+            response = await one(_inner(request, payload or b""))
+        except RpcError as error:  # this part alone
+            response = respond(error)
         out.append(_part(boundary, content_id, response))
     joined = "".join(out).encode() + f"--{boundary}--\r\n".encode()
     return Response(body=joined, media_type=f"multipart/mixed; boundary={boundary}")

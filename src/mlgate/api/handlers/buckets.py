@@ -89,7 +89,8 @@ def list_buckets(call: Call) -> dict[str, Any]:
     mark = (call.principal, call.method.id, call.resource, prefix)
     token = call.query.get("pageToken", "")
     after = parse_page_token(token, *mark) if token else before(prefix)
-    check_text(after, "pageToken" if token else "prefix")
+    check_text(prefix, "prefix")
+    check_text(after, "pageToken")
     found = call.tx.children(call.resource, "bucket", after=after, limit=size + 1)
     found = [record for record in found if record.name.startswith(prefix)]
     answer: dict[str, Any] = {"kind": "storage#buckets"}

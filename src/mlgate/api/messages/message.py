@@ -16,6 +16,7 @@ answer names every unknown field. `encode` writes camelCase and leaves out what 
 from __future__ import annotations
 
 import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -106,10 +107,15 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
     return decode_integer
 
 
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+
+
 def _double(value: Any) -> float:
     if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     if isinstance(value, str):
+        if not _NUMBER.fullmatch(value):
+            raise ValueError("it must be a number")
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("it must be a number")

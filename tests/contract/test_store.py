@@ -90,10 +90,15 @@ def test_an_update_from_an_old_reading_is_aborted(store: SqlStore) -> None:
 
 def test_a_failing_transaction_stores_nothing(store: SqlStore) -> None:
     before = store.revision()
-    with pytest.raises(RuntimeError), store.write() as tx:
-        tx.insert(record("projects/p/models/m"))
-        tx.set_policy("projects/p/models/m", Policy((Binding("roles/owner", ("user:a@example.com",)),)))
-        raise RuntimeError
+
+    def failing() -> None:
+        with store.write() as tx:
+            tx.insert(record("projects/p/models/m"))
+            tx.set_policy("projects/p/models/m", Policy((Binding("roles/owner", ("user:a@example.com",)),)))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert store.revision() == before
     assert store.changes(0)[1] == []
     with store.read() as tx:

@@ -16,7 +16,7 @@ SYSTEM: dict[str, type] = {
     "$alt": str, "$prettyPrint": bool, "$userProject": str,
 }  # fmt: skip
 
-_INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,40}", re.ASCII)
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 

@@ -38,9 +38,9 @@ def main() -> None:
         "## Decisions\n",
         decisions,
         "\n## Predictions\n",
-        "One core for the server and its model process, another for the load. `÷ no-op` is mlgate's rate over that of a "
-        "handler that answers a constant on the same HTTP server; `÷ in process` over that of the same model called in a "
-        "plain loop, without HTTP, sign-in or isolation.\n",
+        "One core for the server and its model process, another for the load. `÷ no-op` is mlgate's rate over that of "
+        "a handler that answers a constant on the same HTTP server; `÷ in process` over that of the same model called "
+        "in a plain loop, without HTTP, sign-in or isolation.\n",
         predict.table(rows),
     ]
     PAGE.parent.mkdir(exist_ok=True)

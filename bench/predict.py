@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,18 +222,21 @@ def run(seconds: float = 2.0, progress: Callable[[str], None] = lambda _: None) 
         time.sleep(1.0)
         for connections in CONNECTIONS:
             add("no-op handler", "-", connections, loaded(url, pid, body, connections, seconds))
-    with tempfile.TemporaryDirectory() as folder, mlgate_server(Path(folder) / "data") as (url, pid, token):
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
-            for n, (name, (model, instance)) in enumerate(fitted.items()):
-                body = json.dumps({"instances": instance})
-                per_second, p50, p99, cpu = in_process(model, body.encode(), seconds)
-                rows.append(Row("in process", name, 1, per_second, p50, p99, cpu, 0))
-                path = deploy(client, f"model{n}", model)
-                answer = client.post(path, content=body).json()
-                if answer != {"predictions": model.predict(instance).tolist()}:
-                    raise RuntimeError(f"{name} answers {answer}")
-                for connections in CONNECTIONS:
-                    add("mlgate", name, connections, loaded(url + path, pid, body, connections, seconds, token))
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        url, pid, token = stack.enter_context(mlgate_server(Path(folder) / "data"))
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        stack.enter_context(client)
+        for n, (name, (model, instance)) in enumerate(fitted.items()):
+            body = json.dumps({"instances": instance})
+            per_second, p50, p99, cpu = in_process(model, body.encode(), seconds)
+            rows.append(Row("in process", name, 1, per_second, p50, p99, cpu, 0))
+            path = deploy(client, f"model{n}", model)
+            answer = client.post(path, content=body).json()
+            if answer != {"predictions": model.predict(instance).tolist()}:
+                raise RuntimeError(f"{name} answers {answer}")
+            for connections in CONNECTIONS:
+                add("mlgate", name, connections, loaded(url + path, pid, body, connections, seconds, token))
     return rows
 
 
@@ -242,7 +245,8 @@ def table(rows: list[Row]) -> str:
     noop = {r.connections: r for r in rows if r.contestant == "no-op handler"}
     direct = {r.model: r for r in rows if r.contestant == "in process"}
     lines = [
-        "| contestant | model | connections | ÷ no-op | ÷ in process | requests/s | p50 ms | p99 ms | CPU µs/request | errors |",
+        "| contestant | model | connections | ÷ no-op | ÷ in process | requests/s | p50 ms | p99 ms | CPU µs/request "
+        "| errors |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for r in rows:

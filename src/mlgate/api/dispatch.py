@@ -20,10 +20,17 @@ import structlog
 from mlgate.api import audit, params
 from mlgate.api.call import Call, Request, Response, Services, denied
 from mlgate.api.messages.message import Message, decode, encode
-from mlgate.api.method import Audit, Method, Public, Style
+from mlgate.api.method import Audit, Authenticated, Method, Style
 from mlgate.api.partial import partial
 from mlgate.api.routing import Router
-from mlgate.core.errors import InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented
+from mlgate.core.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    RpcError,
+    Unauthenticated,
+    Unimplemented,
+)
 from mlgate.core.iam.principals import ANONYMOUS
 
 log = structlog.get_logger("mlgate.api")
@@ -55,13 +62,9 @@ class Door:
         bearer = _bearer(request, self._services.settings.access_token_parameter)
         if bearer:
             return self._services.identity.identify(bearer)
-        if isinstance(row.requires, Public):
-            return ANONYMOUS
-        raise Unauthenticated(
-            "Request is missing required authentication credential. Expected an OAuth 2 access token in the header "
-            '"Authorization: Bearer TOKEN".',
-            reason="CREDENTIALS_MISSING",
-        )
+        if isinstance(row.requires, Authenticated):
+            raise _no_credentials()
+        return ANONYMOUS  # whom a binding to allUsers may let in; nobody else does
 
     def _call(self, row: Method, request: Request, principal: str, path: dict[str, str]) -> Call:
         """The call, on a snapshot that is brought up to date here."""
@@ -79,8 +82,21 @@ class Door:
         requires = call.method.requires
         decide = decide or self._services.snapshot.decide
         if isinstance(requires, str) and not decide(call.principal, requires, call.resource):
+            if call.principal == ANONYMOUS:
+                raise _no_credentials()
             self._note_denial(call)
-            raise denied(requires, call.resource or "the resource")
+            raise self._refusal(call, requires)
+
+    def _refusal(self, call: Call, requires: str) -> RpcError:
+        """The same for what exists and what does not. Only the names of buckets are one space for all projects:
+        whoever may create buckets learns by 409 which are taken, and hears of one that is not as clients expect."""
+        kind, _, rest = call.resource.partition("/")
+        snapshot = self._services.snapshot
+        if kind == "buckets" and rest.partition("/")[0] not in snapshot.buckets:
+            projects = [project.name for project in list(snapshot.projects.values())]
+            if any(snapshot.allows(call.principal, "storage.buckets.create", project) for project in projects):
+                return NotFound("The specified bucket does not exist.")
+        return denied(requires, call.resource or "the resource")
 
     def _note_denial(self, call: Call) -> None:
         log.info("denied", **_named(call))
@@ -121,6 +137,14 @@ class Door:
         for need in call.method.also(call, body) if call.method.also else ():
             if not any(call.may(permission, need.resource) for permission in need.permissions):
                 raise denied(need.permissions[0], need.resource)
+
+
+def _no_credentials() -> Unauthenticated:
+    return Unauthenticated(
+        "Request is missing required authentication credential. Expected an OAuth 2 access token in the header "
+        '"Authorization: Bearer TOKEN".',
+        reason="CREDENTIALS_MISSING",
+    )
 
 
 def _named(call: Call) -> dict[str, str]:

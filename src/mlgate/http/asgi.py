@@ -5,6 +5,7 @@ A plain ASGI class on purpose: the prediction path is this file, the door and on
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -50,7 +51,7 @@ class App:
             response = await self.answer(request)
         except ClientGone:
             return
-        await _send(response, request, send)
+        await _send(response, request, send, receive)
         log.debug(
             "request",
             http=request.http,
@@ -139,7 +140,7 @@ def _query(raw: bytes) -> list[tuple[str, str]]:
         return [("\ufffd", "")]  # a query that is not UTF-8: no method has such a parameter
 
 
-async def _send(response: Response, request: Request, send: Send) -> None:
+async def _send(response: Response, request: Request, send: Send, receive: Receive) -> None:
     headers = [
         (b"content-type", response.media_type.encode("latin-1")),
         (b"x-request-id", request.request_id.encode()),
@@ -152,9 +153,21 @@ async def _send(response: Response, request: Request, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"" if request.http == "HEAD" else response.body})
         return
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    async for chunk in response.body:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        async for chunk in response.body:
+            if gone.done():
+                return  # nobody reads on: neither do we
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Ends when the caller has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -198,7 +198,7 @@ def test_an_honest_model_goes_on_predicting_beside_a_hostile_one(told: dict[str,
 
 def test_a_model_that_wants_too_much_memory_is_told_so(scene: Scene) -> None:
     greedy = spec(scene.folder, Written("model = bytearray(64 << 30)"), "greedy", memory_bytes=2 << 30)
-    with pytest.raises(FailedPrecondition, match="does not fit in its memory limit"):
+    with pytest.raises(FailedPrecondition, match="does not fit in the memory limit"):
         scene.supervisor.load(greedy)
     assert scene.still_predicts()
 

@@ -174,10 +174,27 @@ def test_a_bucket_name_that_storage_forbids_is_refused(server: Server, http: htt
 @pytest.mark.parametrize("bucket_id", ["%2E%2E", "a%2Fb", "%00", "a%0Ab", "%F0%9F%98%80", "b%2Fo%2Fx", "a:b"])
 def test_an_odd_bucket_in_the_path_is_denied_like_any_other(http: httpx.Client, bucket_id: str) -> None:
     assert http.get(f"/storage/v1/b/{bucket_id}/o").status_code in (400, 403, 404)
-    assert http.post(f"/upload/storage/v1/b/{bucket_id}/o?uploadType=media&name=a", content=b"x").status_code in (
-        400,
-        403,
-    )
+    upload = http.post(f"/upload/storage/v1/b/{bucket_id}/o?uploadType=media&name=a", content=b"x")
+    assert upload.status_code in (400, 404)
+
+
+def test_an_absent_bucket_is_not_found_for_who_may_create_buckets_and_denied_for_others(
+    server: Server, http: httpx.Client
+) -> None:
+    assert http.get("/storage/v1/b/never-made/o").status_code == 404
+    assert server.http("user:stranger@example.com").get("/storage/v1/b/never-made/o").status_code == 403
+
+
+def test_what_is_shared_with_all_users_needs_no_token(server: Server, http: httpx.Client) -> None:
+    http.post("/storage/v1/b", params={"project": server.project}, json={"name": "open-to-all"}).raise_for_status()
+    where = {"uploadType": "media", "name": "a"}
+    http.post("/upload/storage/v1/b/open-to-all/o", params=where, content=b"hello").raise_for_status()
+    anonymous = server.http(None)
+    assert anonymous.get("/storage/v1/b/open-to-all/o/a?alt=media").status_code == 401
+    binding = {"role": "roles/storage.objectViewer", "members": ["allUsers"]}
+    http.put("/storage/v1/b/open-to-all/iam", json={"bindings": [binding]}).raise_for_status()
+    assert anonymous.get("/storage/v1/b/open-to-all/o/a?alt=media").content == b"hello"
+    assert anonymous.delete("/storage/v1/b/open-to-all/o/a").status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -350,7 +349,6 @@ print(json.dumps(out))
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is None, reason="gcsfs is not installed")
 def test_gcsfs_works(server: Server, bucket: str) -> None:
     """In a process of its own: what it is told by the environment, it reads when it is imported."""
     done = subprocess.run(

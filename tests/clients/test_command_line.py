@@ -442,3 +442,18 @@ def test_words_are_completed_in_every_shell(shell: str) -> None:
         [sys.executable, "-m", "mlgate.cli.main"], capture_output=True, text=True, env=environment, check=False
     )
     assert "get-iam-policy" in done.stdout, done.stderr
+
+
+def _said(who: CommandLine, *words: str) -> Any:
+    return who.ok(*words, "--format", "json").json
+
+
+def test_a_custom_role_is_made_changed_deleted_and_restored(ada: CommandLine) -> None:
+    made = _said(ada, "iam", "roles", "create", "predictOnly", "--permissions", "ml.models.predict", "--title", "P")
+    assert made["name"].endswith("/roles/predictOnly")
+    changed = _said(ada, "iam", "roles", "update", "predictOnly", "--permissions", "ml.models.predict,ml.models.get")
+    assert changed["includedPermissions"] == ["ml.models.predict", "ml.models.get"]
+    assert _said(ada, "iam", "roles", "describe", made["name"])["title"] == "P"
+    assert [role["name"] for role in _said(ada, "iam", "roles", "list", "--custom")] == [made["name"]]
+    assert _said(ada, "iam", "roles", "delete", "predictOnly")["deleted"] is True
+    assert "deleted" not in _said(ada, "iam", "roles", "undelete", "predictOnly")

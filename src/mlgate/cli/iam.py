@@ -6,33 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from mlgate.cli import accounts
+from mlgate.cli import accounts, roles
 from mlgate.cli.client import Client
-from mlgate.cli.names import role_name
 from mlgate.cli.verbs import Limit, verb, words
 
 group = words("Service accounts, roles and permissions.")
-roles = words("Roles and what they hold.")
 group.add_typer(accounts.group, name="service-accounts")
-group.add_typer(roles, name="roles")
+group.add_typer(roles.group, name="roles")
 
 FullName = Annotated[
     str, typer.Argument(metavar="RESOURCE", help="Full name, such as //ml.googleapis.com/projects/P/models/M.")
 ]
-
-
-@verb(roles, name="list", columns=("name", "title"))
-def list_roles(client: Client, limit: Limit = None) -> Any:
-    """List the predefined roles."""
-    return client.listed("iam.roles.list", "roles", {"pageSize": 1000}, limit)
-
-
-@verb(roles)
-def describe(
-    client: Client, role: Annotated[str, typer.Argument(metavar="ROLE", help="Such as roles/ml.modelUser.")]
-) -> Any:
-    """Show a role and every permission that it holds."""
-    return client.call("iam.roles.get", name=role_name(role))
 
 
 @verb(group, columns=("name", "title"))

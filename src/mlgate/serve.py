@@ -131,8 +131,8 @@ class Supervisor:
 
     def _announce(self, listening: socket.socket) -> None:
         host, port = listening.getsockname()[:2]
-        url = self._settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        log.info("serving", url=url, workers=self._settings.workers)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("serving", url=url, public_url=self._settings.public_url or url, workers=self._settings.workers)
         if self._ready_file:
             scratch = self._ready_file.with_name(self._ready_file.name + ".tmp")
             scratch.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")

@@ -15,16 +15,21 @@ _SECRET_KEYS = frozenset(
     {"authorization", "access_token", "oauth_token", "key", "privatekeydata", "private_key", "assertion", "token"}
 )
 _SECRET_TEXT = re.compile(
-    r"mlgate_[A-Za-z0-9_-]{20,}|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
+    r"mlgate_[A-Za-z0-9_-]{20,}|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=Bearer )\S+",
     re.DOTALL,
 )
 
 
+#: Longer texts are cut: a log line is no place for them, and looking for secrets takes time.
+LONGEST = 8000
+
+
 def _redact(value: Any) -> Any:
     if isinstance(value, str):
-        return _SECRET_TEXT.sub("[redacted]", value)
+        shown = value if len(value) <= LONGEST else value[:LONGEST] + "…"
+        return _SECRET_TEXT.sub("[redacted]", shown)
     if isinstance(value, dict):
         return {k: "[redacted]" if str(k).lower() in _SECRET_KEYS else _redact(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

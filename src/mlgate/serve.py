@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -38,6 +39,8 @@ log = structlog.get_logger("mlgate.serve")
 CHILD_SETTINGS = "MLGATE_CHILD"
 DRAIN_SECONDS = 25.0
 START_SECONDS = 60.0
+#: Of one API process; more are answered 503 at once.
+MAX_CONNECTIONS = 4096
 _PR_SET_PDEATHSIG = 1
 
 
@@ -187,9 +190,19 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def _raise_file_limit() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
     import uvicorn
 
+    from mlgate.http.protocol import BoundedProtocol
+
+    _raise_file_limit()
     ready: int = plan["ready"]
 
     class Announcing(uvicorn.Server):
@@ -206,8 +219,8 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
         proxy_headers=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
-        h11_max_incomplete_event_size=64 << 10,
-        limit_concurrency=None,
+        http=BoundedProtocol,
+        limit_concurrency=MAX_CONNECTIONS,
         ws="none",
     )
     Announcing(config).run(sockets=[socket.socket(fileno=plan["socket"])])

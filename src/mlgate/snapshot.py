@@ -78,10 +78,17 @@ class Snapshot:
             return revision
         with self._lock:
             if revision > self.revision:
-                self.revision, facts = self._store.changes(self.revision)
+                reached, facts = self._store.changes(self.revision)
                 for fact in facts:
                     self._apply(fact)
+                self.revision = reached  # last: whoever reads it without the lock may rely on what it stands for
             return self.revision
+
+    def account(self, email: str) -> Account | None:
+        """The service account of an address, unless its project is being deleted."""
+        account = self.accounts.get(email)
+        project = self.projects.get(account.project) if account is not None else None
+        return account if project is not None and project.active else None
 
     def decide(self, principal: str, permission: str, resource: str) -> bool:
         """Whether the principal holds the permission on the resource now."""
@@ -91,10 +98,15 @@ class Snapshot:
     def allows(self, principal: str, permission: str, resource: str) -> bool:
         """As `decide`, from the state as it is: for a caller that has just brought it up to date."""
         with self._lock:
-            project = self.projects.get(project_id_of(resource))
+            project = self.projects.get(self._project_id_of(resource))
             if project is not None and not project.active and not permission.startswith("resourcemanager."):
                 return False  # A project that is being deleted can be looked at and restored, nothing else.
             return self._index.is_allowed(principal, permission, resource)
+
+    def _project_id_of(self, resource: str) -> str:
+        if resource.startswith("buckets/"):
+            return self.buckets.get(resource.split("/", 2)[1], "")
+        return project_id_of(resource)
 
     def _apply(self, fact: Fact) -> None:
         match fact.kind:

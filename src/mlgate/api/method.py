@@ -80,7 +80,7 @@ class Method:
     audit: Audit = Audit.ADMIN_READ
     style: Style | None = None
     also: Callable[..., Iterable[Need]] | None = None
-    max_body: int = 8 << 20
+    max_body: int = 2 << 20
     summary: str = ""
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mlgate.api.call import Call
@@ -28,6 +29,7 @@ _CONFLICT = (
     "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff. "
     "The request's ETag did not match the current policy's ETag."
 )
+MAX_ASKED = 100
 _RECORD_KINDS = {
     roles.MODEL: "model",
     roles.PROJECT: "project",
@@ -85,15 +87,23 @@ def set_policy(call: Call, name: str, kind: str, body: SetIamPolicyRequest) -> P
 
 def test_permissions(call: Call, name: str, kind: str, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
     """Which of the permissions the caller holds. A resource that does not exist answers none, not NOT_FOUND (T-16)."""
-    asked = body.permissions or []
-    for permission in asked:
+    asked = list(dict.fromkeys(body.permissions or []))
+    check_asked(asked)
+    held = [permission for permission in asked if call.may(permission, name)]
+    record = call.tx.get(name)  # looked up last, so that the time taken does not tell whether it exists
+    is_there = record is not None and record.kind == _RECORD_KINDS[kind]
+    return TestIamPermissionsResponse(permissions=held if is_there else None)
+
+
+def check_asked(permissions: Sequence[str]) -> None:
+    """Raises InvalidArgument for a wildcard, or for more permissions than a call may ask about."""
+    if len(permissions) > MAX_ASKED:
+        message = f"{len(permissions)} permissions are asked about; {MAX_ASKED} are allowed."
+        raise InvalidArgument(message, fields=[("permissions", message)])
+    for permission in permissions:
         if "*" in permission:
             message = f'"{permission[:100]}": wildcards are not allowed; name each permission.'
             raise InvalidArgument(message, fields=[("permissions", message)])
-    record = call.tx.get(name)
-    if record is None or record.kind != _RECORD_KINDS[kind]:
-        return TestIamPermissionsResponse()
-    return TestIamPermissionsResponse(permissions=[p for p in dict.fromkeys(asked) if call.may(p, name)])
 
 
 # ------------------------------------------------------------------------------------------------------------- wire

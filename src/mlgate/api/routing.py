@@ -17,6 +17,8 @@ from mlgate.core.errors import InvalidArgument, NotFound
 
 #: Paths whose last segment may hold a colon: object names.
 _STORAGE_ROOTS = frozenset({"storage", "upload", "resumable", "download"})
+#: An object's name is at most 1,024 bytes, three characters each when encoded; every other id is far shorter.
+MAX_PATH, MAX_ID = 4096, 256
 _FORBIDDEN = re.compile(r"[/:\x00-\x1f\x7f]|\.\.")
 
 
@@ -39,6 +41,8 @@ class Router:
 
     def match(self, http: str, raw_path: str) -> tuple[Method, dict[str, str]]:
         """The row and its path parameters. Raises NotFound, or InvalidArgument for a segment that no name may have."""
+        if len(raw_path) > MAX_PATH:
+            raise InvalidArgument(f"The path is longer than {MAX_PATH} characters.")
         raw = raw_path.lstrip("/").split("/")
         verb = ""
         if raw[0] not in _STORAGE_ROOTS and ":" in raw[-1]:
@@ -66,6 +70,8 @@ def _parameters(row: Method, raw: list[str]) -> dict[str, str]:
     found = {}
     for variable in row.template.variables:
         ids = [_decode(segment, storage) for segment in raw[variable.start : variable.stop]]
+        if any(len(one) > MAX_ID for one in ids) and not variable.name.lower().endswith("object"):
+            raise InvalidArgument(f"The path holds an id of more than {MAX_ID} characters.")
         found[variable.name] = "/".join(ids)
     return found
 

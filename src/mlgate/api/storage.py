@@ -9,8 +9,10 @@ preconditions are exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -33,6 +35,8 @@ from mlgate.core.storage import (
 from mlgate.core.wire import camel, encode_base64, format_timestamp
 from mlgate.ports import Blob, Record, StoredObject, Transaction
 
+T = TypeVar("T")
+
 #: What a client may set; everything else of an object is the server's.
 SETTABLE = (
     "cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "customTime",
@@ -41,6 +45,11 @@ SETTABLE = (
 #: Predefined access control lists that give nobody anything beyond the project; gcsfs sends two of them.
 _PRIVATE = ("private", "projectPrivate", "bucketOwnerRead", "bucketOwnerFullControl")
 MAX_RESULTS = 1000
+MAX_METADATA = 1 << 20
+#: Work on files has threads of its own, or slow disks and large objects would hold up every other call of the process.
+#: What reads as much as an object has (hashing a finished upload, composing) cannot hold up chunks that arrive either.
+_CHUNKS = ThreadPoolExecutor(8, thread_name_prefix="chunks")
+_BULK = ThreadPoolExecutor(4, thread_name_prefix="bulk")
 
 
 # ------------------------------------------------------------------------------------------------------------- finding
@@ -68,16 +77,21 @@ def find(tx: Transaction, bucket_id: str, name: str, generation: int | None = No
 
 async def json_body(call: Call, message: type[M]) -> dict[str, Any]:
     """The body as sent, nulls included, once it has been found to be a right `message`. Raises InvalidArgument."""
-    data = await call.request.body(min(call.method.max_body, call.settings.max_request))
-    return parse_json(data, message)[0]
+    data = await metadata_body(call)
+    return await on_executor(call, lambda: parse_json(data, message)[0])
+
+
+async def metadata_body(call: Call) -> bytes:
+    return await call.request.body(min(MAX_METADATA, call.method.max_body, call.settings.max_request))
 
 
 def parse_json(data: bytes, message: type[M]) -> tuple[dict[str, Any], M]:
     try:
         body = msgspec.json.decode(data) if data.strip() else {}
+        plain = without_nulls(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidArgument("The body is not JSON.") from None
-    read = decode(message, without_nulls(body))
+    read = decode(message, plain)
     return {camel(name): value for name, value in body.items()}, read
 
 
@@ -85,6 +99,27 @@ def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return value
+
+
+# ------------------------------------------------------------------------------------------------------------- threads
+
+
+async def on_executor(call: Call, work: Callable[[], T]) -> T:
+    """Run what takes a moment on one of the threads that all calls share."""
+    return await asyncio.get_running_loop().run_in_executor(call.services.executor, work)
+
+
+async def on_chunk(work: Callable[[], T]) -> T:
+    """Run what writes a few megabytes."""
+    return await asyncio.get_running_loop().run_in_executor(_CHUNKS, work)
+
+
+async def on_bulk(work: Callable[[], T]) -> T:
+    """Run what reads or writes as much as an object has."""
+    return await asyncio.get_running_loop().run_in_executor(_BULK, work)
+
+
+# ---------------------------------------------------------------------------------------------------------- parameters
 
 
 def max_results(call: Call) -> int:

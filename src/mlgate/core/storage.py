@@ -161,8 +161,16 @@ def _raw(what: str, text: str) -> bytes:
 
 # ----------------------------------------------------------------------------------------------------------- ranges
 
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII)
+_SIZE = re.compile(r"\d{1,19}", re.ASCII)
+
+
+def parse_size(text: str, field: str) -> int:
+    """A number of bytes in a header. Raises InvalidArgument."""
+    if not _SIZE.fullmatch(text):
+        raise refuse(field, f'{field} "{text[:50]}" is no number of bytes.')
+    return int(text)
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

@@ -39,6 +39,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
+            self._door.close()
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
@@ -66,6 +67,7 @@ class App:
         storage = "storage/v1" in request.raw_path
         try:
             if request.http == "POST" and batch.is_batch(request.raw_path):
+                self._door.identify(request)
                 return await batch.answer(request, self.answer)
             return await self._door.answer(request)
         except RpcError as error:
@@ -77,7 +79,11 @@ class App:
             return respond(Internal(f"Internal error. Its request id is {request.request_id}."), storage=storage)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in scope["headers"]:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            # two credentials are none: no two readers of the request may take it for two people's
+            headers[name] = "" if name == "authorization" and name in headers else value
         host = headers.get("host") or "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 0)))
         reader = _Body(receive, headers)
         return Request(

@@ -1,29 +1,30 @@
 """Batch requests: several calls in one multipart/mixed body, each answered by the same door as if it came alone.
 
-Google's format: each part is an `application/http` message; its Content-ID comes back with `response-` in front.
+Google's format: each part is an `application/http` message; its Content-ID comes back with `response-` in front. The
+body is split here, by its boundary and nothing else: a general MIME parser decodes headers, follows nested parts and
+counts nothing, which strangers can make arbitrarily dear. A batch needs a valid token before its body is read.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
-from email import policy
-from email.parser import BytesParser
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qsl
 
 from mlgate.api.call import Request, Response
-from mlgate.core.errors import InvalidArgument, RpcError
+from mlgate.core.errors import InvalidArgument, ResourceExhausted, RpcError
 from mlgate.http.errors import respond
 
 Answer = Callable[[Request], Awaitable[Response]]
 
-MAX_CALLS, MAX_BYTES = 1000, 4 << 20
-_REQUEST_LINE = re.compile(r"([A-Z]+) (\S+)(?: HTTP/1\.[01])?")
+MAX_CALLS, MAX_BYTES, MAX_ANSWER = 1000, 4 << 20, 32 << 20
+MAX_QUERY = 1000
+_BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_REQUEST_LINE = re.compile(r"([A-Z]{1,10}) (\S{1,8000})(?: HTTP/1\.[01])?")
+_CONTENT_ID = re.compile(rb"^content-id:[ \t]*([!-~ ]{1,200}?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 
 def is_batch(raw_path: str) -> bool:
@@ -31,53 +32,69 @@ def is_batch(raw_path: str) -> bool:
 
 
 async def answer(request: Request, one: Answer) -> Response:
-    """Answer every part in order. Raises InvalidArgument for a body that is no batch."""
+    """Answer every part in order. Raises InvalidArgument for a body that is no batch, ResourceExhausted for an answer
+    that would be too large."""
     kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/mixed"):
+    boundary = _BOUNDARY.search(kind)
+    if not kind.lower().startswith("multipart/mixed") or boundary is None:
         raise InvalidArgument("A batch has the content type multipart/mixed with a boundary.")
     body = await request.body(MAX_BYTES)
-    raw = b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body
-    whole = await asyncio.to_thread(BytesParser(policy=policy.HTTP).parsebytes, raw)
-    if not whole.is_multipart():
-        raise InvalidArgument("The batch holds no parts.")
-    parts = whole.get_payload()
-    if len(parts) > MAX_CALLS:
-        raise InvalidArgument(f"The batch holds {len(parts)} calls; {MAX_CALLS} are allowed.")
-    boundary = f"batch_{secrets.token_hex(12)}"
-    out = []
-    for part in parts:
-        payload: Any = part.get_payload(decode=True)  # type: ignore[union-attr]  # the parts of a multipart are messages
-        content_id = str(part.get("Content-ID", ""))  # type: ignore[union-attr]
+    mark = f"batch_{secrets.token_hex(12)}"
+    out: list[bytes] = []
+    size = 0
+    for head, payload in _parts(body, (boundary.group(1) or boundary.group(2)).encode("latin-1")):
         try:
-            response = await one(_inner(request, payload or b""))
+            response = await one(_inner(request, payload))
         except RpcError as error:  # this part alone
             response = respond(error)
-        out.append(_part(boundary, content_id, response))
-    joined = "".join(out).encode() + f"--{boundary}--\r\n".encode()
-    return Response(body=joined, media_type=f"multipart/mixed; boundary={boundary}")
+        out.append(_part(mark, head, response))
+        size += len(out[-1])
+        if size > MAX_ANSWER:
+            raise ResourceExhausted(f"The answer to the batch is larger than {MAX_ANSWER} bytes: send smaller batches.")
+    if not out:
+        raise InvalidArgument("The batch holds no parts.")
+    out.append(f"--{mark}--\r\n".encode())
+    return Response(body=b"".join(out), media_type=f"multipart/mixed; boundary={mark}")
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The head and the payload of each part. Raises InvalidArgument for more parts than a batch may hold."""
+    sections = (b"\r\n" + body.replace(b"\n", b"\r\n").replace(b"\r\r\n", b"\r\n")).split(
+        b"\r\n--" + boundary, MAX_CALLS + 2
+    )
+    if len(sections) > MAX_CALLS + 2:
+        raise InvalidArgument(f"The batch holds more than the {MAX_CALLS} calls that are allowed.")
+    for section in sections[1:]:
+        if section.startswith(b"--"):
+            return
+        head, _, payload = section.partition(b"\r\n\r\n")
+        yield head, payload
 
 
 def _inner(outer: Request, payload: bytes) -> Request:
-    head, _, body = payload.replace(b"\r\n", b"\n").partition(b"\n\n")
-    first, *lines = head.decode("utf-8", "replace").strip().split("\n")
+    head, _, body = payload.partition(b"\r\n\r\n")
+    first, *lines = head.decode("utf-8", "replace").strip().split("\r\n")
     match = _REQUEST_LINE.fullmatch(first.strip())
     if not match:
         raise InvalidArgument(f'A part of the batch does not begin with a request line: "{first[:100]}".')
     headers = {}
-    for line in lines:
+    for line in lines[:100]:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    if "authorization" in outer.headers:
-        headers.setdefault("authorization", outer.headers["authorization"])
+    headers.setdefault("authorization", outer.headers["authorization"])
     target = re.sub(r"^https?://[^/]+", "", match.group(2))
     path, _, query = target.partition("?")
     if is_batch(path):
         raise InvalidArgument("A batch cannot hold a batch.")
+    try:
+        parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY)
+    except ValueError:
+        raise InvalidArgument(f"A part of the batch has more than {MAX_QUERY} query parameters.") from None
 
     async def read(limit: int) -> bytes:
         if len(body) > limit:
             raise InvalidArgument(f"The body of a part is larger than the {limit} bytes that its method takes.")
-        return body.rstrip(b"\n")
+        return body.rstrip(b"\r\n")
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
@@ -86,7 +103,7 @@ def _inner(outer: Request, payload: bytes) -> Request:
         outer,
         http=match.group(1),
         raw_path=path,
-        query=parse_qsl(query, keep_blank_values=True),
+        query=parameters,
         headers=headers,
         body=read,
         stream=stream,
@@ -94,13 +111,18 @@ def _inner(outer: Request, payload: bytes) -> Request:
     )
 
 
-def _part(boundary: str, content_id: str, response: Response) -> str:
+def _part(boundary: str, head: bytes, response: Response) -> bytes:
     if not isinstance(response.body, bytes):
-        raise InvalidArgument("Media cannot be downloaded in a batch.")
-    reason = HTTPStatus(response.status).phrase if response.status in HTTPStatus._value2member_map_ else ""
+        response = respond(InvalidArgument("Media cannot be downloaded in a batch."))
+    assert isinstance(response.body, bytes)
     lines = [f"--{boundary}", "Content-Type: application/http"]
-    if content_id:
-        lines.append(f"Content-ID: <response-{content_id.strip('<>')}>")
-    lines += ["", f"HTTP/1.1 {response.status} {reason}", f"Content-Type: {response.media_type}"]
-    lines += [f"Content-Length: {len(response.body)}", "", response.body.decode("utf-8", "replace"), ""]
-    return "\r\n".join(lines)
+    if named := _CONTENT_ID.search(head):
+        lines.append(f"Content-ID: <response-{named.group(1).decode('ascii').strip('<>')}>")
+    known = {status.value: status.phrase for status in HTTPStatus}
+    lines += [
+        "",
+        f"HTTP/1.1 {response.status} {known.get(response.status, '')}",
+        f"Content-Type: {response.media_type}",
+    ]
+    lines += [f"Content-Length: {len(response.body)}", "", ""]
+    return "\r\n".join(lines).encode() + response.body + b"\r\n"

@@ -151,12 +151,15 @@ class FileBlobs:
 
     @contextmanager
     def _own(self, path: Path) -> Iterator[int]:
-        """The partial file, opened and locked. Another request may have moved it away before the lock was ours: what
+    XX    """The partial file, opened and locked; Aborted while somebody else has it, who may take long. Another request may have moved it away before the lock was ours: what
         is open then is a blob, and must not be touched."""
         with _disk():
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise Aborted("Another request is writing this upload; ask for its status and continue.") from None
                 if not path.exists() or path.stat().st_ino != os.fstat(fd).st_ino:
                     raise Aborted("The upload went on in another request; ask for its status and continue from there.")
                 yield fd

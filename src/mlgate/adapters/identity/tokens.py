@@ -38,6 +38,13 @@ def new_token(tx: Transaction, principal: str, expires: datetime, uid: str = "")
     return bearer
 
 
+def _unknown() -> Unauthenticated:
+    return Unauthenticated(
+        "Request had invalid authentication credentials: the access token is unknown or has expired.",
+        reason="ACCESS_TOKEN_INVALID",
+    )
+
+
 class TokenIdentity:
     """The port `Identity` over stored tokens."""
 
@@ -47,18 +54,20 @@ class TokenIdentity:
         self._clock = clock
         self._seen: dict[bytes, Token] = {}
 
-    def identify(self, bearer: str) -> str:
+    def identify(self, bearer: str) -> Token:
         digest = digest_of(bearer)
         token = self._seen.get(digest) or self._look_up(bearer, digest)
-        if token is None or token.expires <= self._clock.now():
-            self._seen.pop(digest, None)
-            raise Unauthenticated(
-                "Request had invalid authentication credentials: the access token is unknown or has expired.",
-                reason="ACCESS_TOKEN_INVALID",
-            )
+        if token is None:
+            raise _unknown()
+        self.confirm(token)
+        return token
+
+    def confirm(self, token: Token) -> None:
+        if token.expires <= self._clock.now():
+            self._seen.pop(token.digest, None)
+            raise _unknown()
         if token.uid:
             self._check_account(token)
-        return token.principal
 
     def _look_up(self, bearer: str, digest: bytes) -> Token | None:
         if not bearer.startswith(PREFIX) or len(bearer) > 200:
@@ -73,7 +82,7 @@ class TokenIdentity:
 
     def _check_account(self, token: Token) -> None:
         self._snapshot.refresh()
-        account = self._snapshot.accounts.get(email_of(token.principal))
+        account = self._snapshot.account(email_of(token.principal))
         if account is None or account.uid != token.uid or account.disabled:
             raise Unauthenticated(
                 "Request had invalid authentication credentials: the service account is disabled or deleted.",

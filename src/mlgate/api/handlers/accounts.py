@@ -70,6 +70,8 @@ def create_account(call: Call, body: CreateServiceAccountRequest) -> ServiceAcco
         call.tx.insert(record)
     except AlreadyExists:
         raise AlreadyExists(f"Service account {account_id} already exists within project {project.name}.") from None
+    # Bindings to this address from before it was anybody's are no rights of this account.
+    _rename_member(call.tx, f"serviceAccount:{email}", f"deleted:serviceAccount:{email}?uid=0")
     _tell(call.tx, record)
     return _shown(record)
 

@@ -47,6 +47,7 @@ _KEPT = (
     "cors", "customPlacementConfig", "iamConfiguration", "labels", "location", "rpo", "storageClass", "website",
 )  # fmt: skip
 _MULTI_REGIONS = ("US", "EU", "ASIA")
+_MAX_PERMISSIONS = 100
 
 
 def insert_bucket(call: Call, body: Bucket) -> dict[str, Any]:
@@ -116,6 +117,8 @@ async def update_bucket(call: Call) -> dict[str, Any]:
 
 
 def _change(call: Call, tx: Transaction, change: Any) -> dict[str, Any]:
+    call.tx = tx
+    because = audit.deciding_grant(call)
     record = bucket_of(tx, call.params["bucket"])
     _check_metageneration(call, record)
     check_access_lists(call)
@@ -127,8 +130,7 @@ def _change(call: Call, tx: Transaction, change: Any) -> dict[str, Any]:
     record.hidden["metageneration"] += 1
     record.hidden["updated"] = format_timestamp(call.now)
     tx.update(record)
-    call.tx = tx
-    tx.audit(audit.entry(call, audit.deciding_grant(call), "OK"))
+    tx.audit(audit.entry(call, because, "OK"))
     return _shown(call, record)
 
 
@@ -165,15 +167,21 @@ def set_bucket_policy(call: Call, body: BucketPolicy) -> BucketPolicy:
 
 
 def test_bucket_permissions(call: Call) -> TestBucketPermissionsResponse:
-    """Which of the permissions the caller holds; they come as a repeated parameter."""
+    """Which of the permissions the caller holds; they come as a repeated parameter. A bucket that does not exist answers
+    none, after the same work."""
     asked = [value for name, value in call.request.query if name == "permissions"]
     if not asked:
         raise refuse("permissions", "permissions is required.")
+    if len(asked) > _MAX_PERMISSIONS:
+        raise refuse("permissions", f"{len(asked)} permissions are given; at most {_MAX_PERMISSIONS} are allowed.")
     for permission in asked:
         if "*" in permission:
             raise refuse("permissions", f'"{permission[:100]}": wildcards are not allowed; name each permission.')
     name = bucket_name(call.params["bucket"])
     held = [p for p in dict.fromkeys(asked) if call.may(p, name)]
+    record = call.tx.get(name) if "\x00" not in name else None
+    if record is None or record.kind != "bucket":
+        held = []
     return TestBucketPermissionsResponse(kind="storage#testIamPermissionsResponse", permissions=held)
 
 

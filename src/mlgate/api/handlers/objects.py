@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from mlgate.api.call import Call, Response
@@ -22,6 +23,7 @@ from mlgate.api.storage import (
     json_body,
     max_results,
     not_here,
+    on_bulk,
     put,
     refuse_fields,
     shown,
@@ -43,11 +45,13 @@ from mlgate.core.storage import (
     refuse,
 )
 from mlgate.core.wire import decode_base64, format_timestamp, page_token, parse_page_token
-from mlgate.ports import Blob, StoredObject, Transaction
+from mlgate.ports import Blob, BlobWriter, StoredObject, Transaction
 
 _INLINE = 1 << 20
 _MAX_SOURCES = 32
 _MAX_CHUNK = 1001
+#: Composing gives its thread back after so many bytes: large compositions take turns with what else is there to do.
+_COPY_SIZE = 16 << 20
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -348,7 +352,7 @@ async def compose_object(call: Call) -> dict[str, Any]:
         return found
 
     found = await call.on_thread(sources)
-    blob = await asyncio.get_running_loop().run_in_executor(call.services.executor, _joined, call, found)
+    blob = await _joined(call, found)
     if hashes := (body.destination and Hashes(body.destination.md5_hash or "", body.destination.crc32c or "")):
         hashes.check(blob.md5, blob.crc32c)
     parts = sum(stored.body.get("componentCount", 1) for stored in found)
@@ -361,14 +365,27 @@ async def compose_object(call: Call) -> dict[str, Any]:
     return await call.on_thread(store, write=True)
 
 
-def _joined(call: Call, sources: list[StoredObject]) -> Blob:
+async def _joined(call: Call, sources: list[StoredObject]) -> Blob:
     if sum(stored.size for stored in sources) > call.settings.max_object:
         raise TooLarge(f"The object would be larger than the {call.settings.max_object} bytes allowed.")
-    writer = call.services.blobs.writer()
+    blobs = call.services.blobs
+    writer = await on_bulk(blobs.writer)
     try:
         for stored in sources:
-            for data in call.services.blobs.open(stored.digest):
-                writer.write(data)
-        return writer.commit()
+            chunks = await on_bulk(partial(blobs.open, stored.digest))
+            while await on_bulk(partial(_copy_some, chunks, writer)):
+                pass
+        return await on_bulk(writer.commit)
     finally:
         writer.abandon()
+
+
+def _copy_some(chunks: Iterator[bytes], writer: BlobWriter) -> bool:
+    """Whether there may be more."""
+    copied = 0
+    for data in chunks:
+        writer.write(data)
+        copied += len(data)
+        if copied >= _COPY_SIZE:
+            return True
+    return False

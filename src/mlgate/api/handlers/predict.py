@@ -6,7 +6,7 @@ status 400 with {"error": "..."}; a fault of the server is the usual error body 
 
 from __future__ import annotations
 
-from mlgate.api.call import Call, Response, denied
+from mlgate.api.call import Call, Response
 from mlgate.core.errors import FailedPrecondition, NotFound
 from mlgate.core.names import id_of, model_of
 from mlgate.ports import ModelSpec
@@ -16,9 +16,7 @@ from mlgate.snapshot import ServedVersion
 async def predict(call: Call) -> Response:
     """Read the body, decide again (reading may have taken long), and relay to the version's process."""
     body = await call.request.body(call.settings.max_predict)
-    permission = str(call.method.requires)
-    if not call.may(permission, call.resource):
-        raise denied(permission, call.resource)
+    call.authorize()
     version = _served(call)
     answer = await call.services.host.predict(_spec_of(call, version), body, call.settings.predict_timeout)
     return Response(status=answer.status, body=answer.body, media_type="application/json; charset=UTF-8")

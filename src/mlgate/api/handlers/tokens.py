@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -35,12 +37,17 @@ class _Refused(Exception):
         self.error, self.description = error, description
 
 
+_REFUSED = _Refused("invalid_grant", "Invalid grant: account or key not found, or disabled.")
+_KEY_ID = re.compile(r"[0-9a-f]{40}")
+
+
 async def exchange(call: Call) -> Response:
     """Answer {"access_token", "expires_in", "token_type"}, or {"error", "error_description"} with 400 or 401."""
     raw = await call.request.body(64 << 10)
     try:
         assertion = _assertion(raw)
-        answer = await call.on_thread(lambda tx: _exchange(call, tx, assertion), write=True)
+        proven = await call.on_thread(lambda tx: _verified(call, tx, assertion))
+        answer = await call.on_thread(lambda tx: _issued(call, tx, proven), write=True)
         return Response(body=msgspec.json.encode(answer), headers=[("Cache-Control", "no-store")])
     except _Refused as refused:
         body = {"error": refused.error, "error_description": refused.description}
@@ -58,14 +65,32 @@ def _assertion(raw: bytes) -> str:
     return (form.get("assertion") or [""])[0]
 
 
-def _exchange(call: Call, tx: Transaction, assertion: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Proven:
+    """An account whose key signed the assertion."""
+
+    account: Record
+    key_id: str
+
+
+def _verified(call: Call, tx: Transaction, assertion: str) -> _Proven:
+    """Whose assertion it is; nothing is written and no lock is held while strangers' text is looked at."""
     header, claims = _unverified(assertion)
-    account, key = _key_of(call, tx, header, claims)
+    key_id = str(header.get("kid", ""))
+    account, key = _key_of(call, tx, str(claims.get("iss", "")), key_id)
     try:
         claims = call.services.identity.verify(assertion, key.hidden["public"])
     except RpcError:
         raise _Refused("invalid_grant", "Invalid JWT Signature.") from None
     _check_claims(call, claims, account)
+    return _Proven(account, key_id)
+
+
+def _issued(call: Call, tx: Transaction, proven: _Proven) -> dict[str, Any]:
+    """A token, if account and key still stand."""
+    account, _ = _key_of(call, tx, proven.account.body["email"], proven.key_id)
+    if account.uid != proven.account.uid:
+        raise _REFUSED
     lifetime = call.settings.token_lifetime
     token, _ = call.services.identity.issue(tx, f"serviceAccount:{account.body['email']}", lifetime, account.uid)
     return {"access_token": token, "expires_in": int(lifetime), "token_type": "Bearer"}
@@ -83,15 +108,16 @@ def _unverified(assertion: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _key_of(call: Call, tx: Transaction, header: dict[str, Any], claims: dict[str, Any]) -> tuple[Record, Record]:
-    refused = _Refused("invalid_grant", "Invalid grant: account or key not found, or disabled.")
-    known = call.services.snapshot.accounts.get(str(claims.get("iss", "")).lower())
+def _key_of(call: Call, tx: Transaction, issuer: str, key_id: str) -> tuple[Record, Record]:
+    """The account and its key, or the same refusal for all that is not there, disabled, or no key's id."""
+    call.services.snapshot.refresh()
+    known = call.services.snapshot.account(issuer.lower()) if _KEY_ID.fullmatch(key_id) else None
     if known is None or known.disabled:
-        raise refused
+        raise _REFUSED
     account = tx.get(join(f"projects/{known.project}", "serviceAccounts", known.email))
-    key = tx.get(join(account.name, "keys", str(header.get("kid", "")))) if account is not None else None
+    key = tx.get(join(account.name, "keys", key_id)) if account is not None else None
     if account is None or account.body.get("disabled") or key is None or key.body.get("disabled"):
-        raise refused
+        raise _REFUSED
     return account, key
 
 

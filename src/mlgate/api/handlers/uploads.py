@@ -9,15 +9,15 @@
 In each, bytes go to the blob store as they arrive, on a thread, and the object comes to be in one short transaction at
 the end, in which the caller is authorized again. Whoever hangs up before that leaves nothing that can be seen.
 
-A session is the record `buckets/B/uploads/ID`, so it survives a restart. It belongs to the principal who opened it: the
-address alone opens nothing. Once complete it stays and answers what it made, because a client that did not get the last
+A session is the record `buckets/B/uploads/ID`, so it survives a restart. It belongs to the principal who opened it (a
+service account by its uid): the address alone opens nothing. Once complete it stays and answers what it made, because a client that did not get the last
 answer asks again. `expire_uploads` removes sessions after seven days.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,8 +26,20 @@ from urllib.parse import quote
 
 from mlgate.api.call import Call, Response
 from mlgate.api.messages.storage import Object
-from mlgate.api.storage import bucket_of, check_access_lists, check_object, not_here, parse_json, put
+from mlgate.api.storage import (
+    bucket_of,
+    check_access_lists,
+    check_object,
+    metadata_body,
+    not_here,
+    on_bulk,
+    on_chunk,
+    on_executor,
+    parse_json,
+    put,
+)
 from mlgate.core.errors import Aborted, NotFound, TooLarge
+from mlgate.core.iam.principals import email_of
 from mlgate.core.names import bucket_name, id_of, join
 from mlgate.core.storage import (
     ContentRange,
@@ -37,6 +49,7 @@ from mlgate.core.storage import (
     check_header,
     check_object_name,
     parse_content_range,
+    parse_size,
     refuse,
 )
 from mlgate.ports import Blob, Blobs, Record, Transaction
@@ -45,9 +58,11 @@ T = TypeVar("T")
 
 LIFETIME = timedelta(days=7)
 _CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
-_MAX_METADATA = 1 << 20
 _WRITE_SIZE = 1 << 20
 _APPEND_SIZE = 8 << 20
+#: How long a request waits for another one that is writing the same upload; waiting takes no thread.
+_PATIENCE = 2.0
+_PAUSE = 0.05
 
 
 async def insert_object(call: Call) -> dict[str, Any] | Response:
@@ -68,8 +83,9 @@ async def insert_object(call: Call) -> dict[str, Any] | Response:
 async def insert_empty_object(call: Call) -> dict[str, Any]:
     """Metadata alone, sent to the address without `/upload`: an object without bytes."""
     check_access_lists(call)
-    wanted = _Wanted.read(call, await call.request.body(_MAX_METADATA), "")
-    blob = await _on_executor(call, lambda: _store_all(call.services.blobs, []))
+    data = await metadata_body(call)
+    wanted = await on_executor(call, lambda: _Wanted.read(call, data, ""))
+    blob = await on_chunk(lambda: _store_all(call.services.blobs, []))
     return await _finish(call, wanted, blob)
 
 
@@ -116,7 +132,8 @@ async def _insert_multipart(call: Call) -> dict[str, Any]:
         yield parts.finish()
 
     blob = await _receive(call, media())
-    return await _finish(call, _Wanted.read(call, parts.metadata, parts.content_type), blob)
+    wanted = await on_executor(call, lambda: _Wanted.read(call, parts.metadata, parts.content_type))
+    return await _finish(call, wanted, blob)
 
 
 async def _receive(call: Call, stream: AsyncIterator[bytes]) -> Blob:
@@ -128,11 +145,11 @@ async def _receive(call: Call, stream: AsyncIterator[bytes]) -> Blob:
         held += len(data)
         if held >= _WRITE_SIZE:
             return await _receive_large(call, b"".join(parts), stream)
-    return await _on_executor(call, lambda: _store_all(call.services.blobs, parts))
+    return await on_chunk(lambda: _store_all(call.services.blobs, parts))
 
 
 async def _receive_large(call: Call, data: bytes, stream: AsyncIterator[bytes]) -> Blob:
-    writer = await _on_executor(call, call.services.blobs.writer)
+    writer = await on_chunk(call.services.blobs.writer)
     parts, held, total = [data], len(data), len(data)
     try:
         async for data in stream:
@@ -141,10 +158,10 @@ async def _receive_large(call: Call, data: bytes, stream: AsyncIterator[bytes]) 
             total += len(data)
             _check_size(call, total)
             if held >= _WRITE_SIZE:
-                await _on_executor(call, partial(writer.write, b"".join(parts)))
+                await on_chunk(partial(writer.write, b"".join(parts)))
                 parts, held = [], 0
-        await _on_executor(call, partial(writer.write, b"".join(parts)))
-        return await _on_executor(call, writer.commit)
+        await on_chunk(partial(writer.write, b"".join(parts)))
+        return await on_chunk(writer.commit)
     finally:
         writer.abandon()
 
@@ -167,10 +184,6 @@ async def _finish(call: Call, wanted: _Wanted, blob: Blob) -> dict[str, Any]:
     )
 
 
-async def _on_executor(call: Call, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(call.services.executor, work)
-
-
 def _check_size(call: Call, size: int) -> None:
     if size > call.settings.max_object:
         raise TooLarge(f"The object is larger than the {call.settings.max_object} bytes that this server takes.")
@@ -182,12 +195,11 @@ def _check_size(call: Call, size: int) -> None:
 async def _start_upload(call: Call) -> Response:
     """Open a session, and answer its address. Preconditions are checked now, to fail early, and again at the end."""
     headers = call.request.headers
-    data = await call.request.body(_MAX_METADATA)
-    wanted = _Wanted.read(call, data, headers.get("x-upload-content-type", ""))
-    total = headers.get("x-upload-content-length", "")
-    if total and not total.isdigit():
-        raise refuse("X-Upload-Content-Length", f'X-Upload-Content-Length "{total[:50]}" is no number of bytes.')
-    _check_size(call, int(total or 0))
+    data = await metadata_body(call)
+    wanted = await on_executor(call, lambda: _Wanted.read(call, data, headers.get("x-upload-content-type", "")))
+    declared = headers.get("x-upload-content-length", "")
+    total = parse_size(declared, "X-Upload-Content-Length") if declared else None
+    _check_size(call, total or 0)
     bucket = call.params["bucket"]
     upload_id = call.services.ids.token()
     record = Record(
@@ -198,12 +210,12 @@ async def _start_upload(call: Call) -> Response:
         body={},
         created=call.now,
         hidden={
-            "principal": call.principal,
+            **_owner(call),
             "object": wanted.name,
             "metadata": wanted.metadata,
             "md5": wanted.hashes.md5,
             "crc32c": wanted.hashes.crc32c,
-            "total": int(total) if total else None,
+            "total": total,
             "query": {name: call.query[name] for name in _CONDITIONS if name in call.query},
         },
     )
@@ -237,7 +249,7 @@ async def continue_upload(call: Call) -> dict[str, Any] | Response:
     header = call.request.headers.get("content-range", "")
     given = parse_content_range(header) if header else ContentRange(0, -1, None)
     total = _total(call, session, given)
-    size = await _on_executor(call, lambda: call.services.blobs.partial_size(upload_id))
+    size = await on_chunk(lambda: call.services.blobs.partial_size(upload_id))
     if given.first is not None:
         size, end = await _append(call, upload_id, given, size, whole=not header)
         total = total if header else _total(call, session, ContentRange(0, end - 1, end))
@@ -271,7 +283,7 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
     async def flush() -> int:
         nonlocal parts, held
         data, parts, held = b"".join(parts), [], 0
-        return await _on_executor(call, lambda: _append_rest(blobs, upload_id, data, size))
+        return await _append_rest(blobs, upload_id, data, size)
 
     try:
         async for data in call.request.stream():
@@ -291,25 +303,40 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
     return size, at
 
 
-def _append_rest(blobs: Blobs, upload_id: str, data: bytes, at: int) -> int:
+async def _append_rest(blobs: Blobs, upload_id: str, data: bytes, at: int) -> int:
     """Append what is not there yet; the new size. A request whose connection broke may still be storing its last bytes
     while the next one begins: they are the same bytes of the same object, so those that are there are skipped."""
-    for _ in range(10):
+
+    def append() -> int:
+        nonlocal data, at
         try:
             return blobs.partial_append(upload_id, data, at)
         except Aborted:
             size = blobs.partial_size(upload_id)
-            if size <= at:
+            if size < at + len(data):
+                data, at = data[max(size - at, 0) :], max(size, at)
                 raise
-            data, at = data[size - at :], size
-            if not data:
-                return size
-    raise Aborted("Several requests send bytes of this upload at once.")
+            return size
+
+    return await _patiently(lambda: on_chunk(append))
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Try again for a while what another request is in the way of. Raises Aborted when it stays there."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE
+    while True:
+        try:
+            return await work()
+        except Aborted:
+            if loop.time() >= until:
+                raise
+        await asyncio.sleep(_PAUSE)
 
 
 async def _complete(call: Call, session: Record, upload_id: str) -> dict[str, Any]:
     """Make the object, once: two requests that end the same upload get the same answer."""
-    blob = await _on_executor(call, lambda: call.services.blobs.partial_commit(upload_id))
+    blob = await _patiently(lambda: on_bulk(lambda: call.services.blobs.partial_commit(upload_id)))
     hashes = Hashes(session.hidden["md5"], session.hidden["crc32c"]).with_headers(call.request.headers)
     hashes.check(blob.md5, blob.crc32c)
 
@@ -319,12 +346,12 @@ async def _complete(call: Call, session: Record, upload_id: str) -> dict[str, An
             hidden = current.hidden
             bucket = id_of(current.parent)
             shown = put(call, tx, bucket, hidden["object"], blob, hidden["metadata"], hidden["query"])
-            current.hidden = {"principal": hidden["principal"], "result": shown}
+            current.hidden = {"principal": hidden["principal"], "uid": hidden["uid"], "result": shown}
             tx.update(current)
         return _result(current)
 
     answer = await call.on_thread(store, write=True)
-    await _on_executor(call, lambda: call.services.blobs.partial_abandon(upload_id))
+    await on_chunk(lambda: call.services.blobs.partial_abandon(upload_id))
     return answer
 
 
@@ -339,7 +366,7 @@ async def cancel_upload(call: Call) -> Response:
         return id_of(session.name)
 
     upload_id = await call.on_thread(cancel, write=True)
-    await _on_executor(call, lambda: call.services.blobs.partial_abandon(upload_id))
+    await on_bulk(lambda: call.services.blobs.partial_abandon(upload_id))
     return Response(status=499)
 
 
@@ -351,11 +378,18 @@ def _session(call: Call, tx: Transaction) -> Record:
         found is None
         or found.kind != "upload"
         or found.parent != bucket.name
-        or found.hidden["principal"] != call.principal
+        or any(found.hidden.get(key) != value for key, value in _owner(call).items())
         or found.created + LIFETIME < call.now
     ):
         raise NotFound("No such upload session: it was never opened by you, was cancelled, or has expired.")
     return found
+
+
+def _owner(call: Call) -> dict[str, str]:
+    """Whose a session is. A service account that was deleted and made again has the same address and another uid."""
+    kind, _, _ = call.principal.partition(":")
+    account = call.services.snapshot.accounts.get(email_of(call.principal)) if kind == "serviceAccount" else None
+    return {"principal": call.principal, "uid": account.uid if account else ""}
 
 
 def expire_uploads(tx: Transaction, blobs: Blobs, now: datetime) -> int:

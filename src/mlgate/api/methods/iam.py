@@ -76,7 +76,7 @@ ROWS: tuple[Method, ...] = (
            summary="Replace who may act as a service account"),
     Method(f"{_S}.testIamPermissions", POST, f"v1/{{resource={_A}}}:testIamPermissions", _FILTERED,
            policies.test_account_permissions, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse,
-           summary="Which of these permissions the caller holds on a service account"),
+           max_body=64 << 10, summary="Which of these permissions the caller holds on a service account"),
     # ------------------------------------------------------------------------------------------------------- keys
     Method(f"{_S}.keys.create", POST, f"v1/{{name={_A}}}/keys", "iam.serviceAccountKeys.create", accounts.create_key,
            takes=CreateServiceAccountKeyRequest, gives=ServiceAccountKey, audit=_WRITE,

@@ -82,7 +82,8 @@ ROWS: tuple[Method, ...] = (
            summary="Replace who has which role on a model"),
     Method(f"{_P}.models.testIamPermissions", POST, "v1/{resource=projects/*/models/*}:testIamPermissions",
            _FILTERED, policies.test_model_permissions, takes=TestIamPermissionsRequest,
-           gives=TestIamPermissionsResponse, summary="Which of these permissions the caller holds on a model"),
+           gives=TestIamPermissionsResponse, max_body=64 << 10,
+           summary="Which of these permissions the caller holds on a model"),
     # --------------------------------------------------------------------------------------------------- versions
     Method(f"{_P}.models.versions.create", POST, "v1/{parent=projects/*/models/*}/versions", "ml.versions.create",
            versions.create_version, takes=Version, gives=Operation, audit=_WRITE, also=versions.may_act_as,
@@ -136,7 +137,7 @@ ROWS: tuple[Method, ...] = (
            _LATER, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
            summary="Replace who has which role on a job"),
     Method(f"{_P}.jobs.testIamPermissions", POST, "v1/{resource=projects/*/jobs/*}:testIamPermissions", _FILTERED,
-           _LATER, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse,
+           _LATER, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse, max_body=64 << 10,
            summary="Which of these permissions the caller holds on a job"),
     # ---------------------------------------------------------------------------------------------------- studies
     Method(f"{_L}.studies.create", POST, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.create", _LATER,

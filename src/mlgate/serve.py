@@ -99,8 +99,9 @@ class Supervisor:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((settings.host, settings.port))
-        except OSError as error:
-            raise FailedPrecondition(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from None
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or "a port is a number from 0 to 65535"
+            raise FailedPrecondition(f"Cannot listen on {settings.host}:{settings.port}: {why}.") from None
         listening.listen(2048)
         listening.set_inheritable(True)
         return listening

@@ -37,7 +37,7 @@ class Settings:
     predict_queue: int = _row(512, "Predictions that may wait for one version before callers get 429.")
     token_lifetime: float = _row(3600.0, "Seconds that an access token is good for.")
     max_token_lifetime: float = _row(43200.0, "The longest lifetime that may be asked for, in seconds.")
-    max_request: int = _row(8 << 20, "Largest JSON body of a request, in bytes.")
+    max_request: int = _row(2 << 20, "Largest JSON body of a request, in bytes.")
     max_predict: int = _row(1_500_000, "Largest body of a prediction, in bytes (1.5 MB on the service).")
     max_object: int = _row(50 << 30, "Largest object, in bytes.")
     max_model_files: int = _row(1000, "Files that a deployed directory may hold.")

@@ -71,18 +71,25 @@ def token(
     typer.echo(bearer)
 
 
-def settings() -> None:
+def settings() -> list[dict[str, str]]:
     """List every setting, its value, and where it came from."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from mlgate.core.errors import InvalidArgument
     from mlgate.settings import explain
 
-    table = Table("setting", "variable", "value", "from", "what it is")
-    for row in explain({}):
-        shown = re.sub(r"://[^/@]*@", "://***@", str(row.value))
-        table.add_row(row.name, row.variable, shown, row.origin, row.about)
-    Console().print(table)
+    try:
+        rows = explain({})
+    except ValueError as error:
+        raise InvalidArgument(f"{error}.") from None
+    return [
+        {
+            "name": row.name,
+            "variable": row.variable,
+            "value": re.sub(r"://[^/@]*@", "://***@", str(row.value)),
+            "from": row.origin,
+            "about": row.about,
+        }
+        for row in rows
+    ]
 
 
 def _load(**given: object) -> Settings:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
+import typer
+
+from mlgate import __version__
 from mlgate.cli import (
     admin,
     auth,
@@ -21,8 +25,20 @@ from mlgate.cli import (
 program = verbs.words("The machine-learning platform in which every model has an IAM policy.")
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mlgate {__version__}")
+        raise typer.Exit
+
+
 @program.callback()
-def options(project: verbs.Project = "", log_http: verbs.LogHttp = False) -> None:
+def options(
+    project: verbs.Project = "",
+    log_http: verbs.LogHttp = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Which one.")
+    ] = False,
+) -> None:
     """The machine-learning platform in which every model has an IAM policy."""
 
 
@@ -37,7 +53,7 @@ program.add_typer(auth.group, name="auth")
 program.add_typer(config.group, name="config")
 program.add_typer(admin.group, name="admin")
 program.command("serve")(admin.serve)
-program.command("settings")(admin.settings)
+verbs.verb(program, columns=("variable", "value", "from", "about"))(admin.settings)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mlgate.cli.client import Client
 from mlgate.cli.failure import Failure
+from mlgate.core.iam.principals import SERVICE_ACCOUNT_SUFFIX
 from mlgate.core.names import join
 
 
@@ -27,6 +28,8 @@ def operation_name(client: Client, operation: str) -> str:
 
 def account_name(email: str) -> str:
     """A service account by its address alone, which says its project."""
+    if "@" not in email and "/" not in email and not email.isdigit():
+        raise Failure("INVALID_ARGUMENT", f'"{email}" is no address: write {email}@PROJECT{SERVICE_ACCOUNT_SUFFIX}.')
     return _below(lambda: "projects/-", "serviceAccounts", email)
 
 

@@ -151,8 +151,12 @@ class FileBlobs:
 
     @contextmanager
     def _own(self, path: Path) -> Iterator[int]:
-    XX    """The partial file, opened and locked; Aborted while somebody else has it, who may take long. Another request may have moved it away before the lock was ours: what
-        is open then is a blob, and must not be touched."""
+        """The partial file, opened and locked. Raises Aborted while another request has the lock: that one may take as
+        long as hashing the whole file does, and nobody waits for it on a thread.
+
+        Another request may have moved the file away before the lock was ours: what is open then is a blob, and must
+        not be touched.
+        """
         with _disk():
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

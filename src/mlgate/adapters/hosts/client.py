@@ -9,7 +9,8 @@ On the hot path nothing is made per request but a future and a frame: what is as
 out in one write, and one coarse timer looks for requests whose time is over. A request that timed out still
 waits in the model process, so it still counts against the bound.
 
-The model process is a stranger: its frames are bounded, its status is 200 or 400, anything else ends the connection.
+The model process is a stranger: its frames are bounded, its status is 200 or 400, it answers each request once and what
+it begins to answer it ends in time; anything else ends the connection and frees what it sent.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from pathlib import Path
 from typing import cast
 
 from mlgate.adapters.hosts import control
-from mlgate.core.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from mlgate.core.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable
 from mlgate.ports import ModelAnswer, ModelSpec
 
 REQUEST = struct.Struct("<II")
 ANSWER = struct.Struct("<IIH")
-LARGEST_ANSWER = 256 << 20
+LARGEST_ANSWER = 16 << 20
+NUMBERS = (1 << 32) - 1
 MOST_BYTES = 64 << 20
 SWEEP_SECONDS = 0.1
 STATUSES = (200, 400)
@@ -165,7 +167,7 @@ class _Link(asyncio.Protocol):
         self._incoming = bytearray()
 
     def ask(self, body: bytes, deadline: float) -> Answered:
-        self._number = number = (self._number + 1) & 0xFFFFFFFF
+        self._number = number = self._number % NUMBERS + 1
         answered: Answered = self._loop.create_future()
         self.waiting[number] = (answered, deadline)
         if not self._unsent:
@@ -176,12 +178,18 @@ class _Link(asyncio.Protocol):
         return answered
 
     def expire(self, now: float) -> None:
+        """Fail what is overdue. An answer that is half here when its request's time is over ends the connection."""
+        if len(self._incoming) >= ANSWER.size:
+            entry = self.waiting.get(ANSWER.unpack_from(self._incoming)[1])
+            if entry is not None and entry[1] <= now:
+                self.close()
         for answered, deadline in self.waiting.values():
             if deadline <= now and not answered.done():
                 answered.set_exception(DeadlineExceeded("The model did not answer in time."))
 
     def close(self) -> None:
         self.is_closed = True
+        self._incoming = bytearray()
         if self._transport is not None:
             self._transport.abort()
 
@@ -189,25 +197,37 @@ class _Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not an instance of asyncio's
 
     def data_received(self, data: bytes) -> None:
+        if self.is_closed:
+            return
         incoming = self._incoming
         incoming += data
         start, end = 0, len(incoming)
-        while end - start >= 10:
+        while end - start >= ANSWER.size:
             length, number, status = ANSWER.unpack_from(incoming, start)
-            if not 6 <= length <= LARGEST_ANSWER or status not in STATUSES:
+            entry = self.waiting.get(number)
+            if entry is None or length < 6 or status not in STATUSES:
+                self.close()  # what was not asked, or was answered before: a request that timed out still waits here
+                return
+            answered = entry[0]
+            if length > LARGEST_ANSWER:
+                if not answered.done():
+                    answered.set_exception(_too_large())
                 self.close()
                 return
             if end - start < 4 + length:
                 break
-            entry = self.waiting.pop(number, None)
-            if entry is not None and not entry[0].done():
-                entry[0].set_result(ModelAnswer(status, bytes(incoming[start + 10 : start + 4 + length])))
+            del self.waiting[number]
+            if not answered.done():
+                answered.set_result(ModelAnswer(status, bytes(memoryview(incoming)[start + 10 : start + 4 + length])))
             start += 4 + length
-        if start:
+        if start == end:
+            self._incoming = bytearray()  # a cleared one may keep its memory
+        elif start:
             del incoming[:start]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
+        self._incoming = bytearray()
         unsent = set(self._unsent_numbers)
         self._unsent.clear()
         self._unsent_numbers.clear()
@@ -226,3 +246,7 @@ class _Link(asyncio.Protocol):
         self._unsent.clear()
         self._unsent_numbers.clear()
         self.queued = transport.get_write_buffer_size()
+
+
+def _too_large() -> FailedPrecondition:
+    return FailedPrecondition(f"The model's answer is larger than the {LARGEST_ANSWER} bytes that can be relayed.")

@@ -43,6 +43,10 @@ def load_model(framework: str, directory: str, options: Mapping[str, Any]) -> Mo
     return load(directory, options)
 
 
+#: Where a module's file is, as Python's errors tell it: no business of the model's owner.
+_PLACE = re.compile(r" from '/[^']*'")
+
+
 def load_pickled(directory: str, label: str, version: str) -> tuple[Any, str]:
     """The object in `model.joblib`, else in `model.pkl`, and a hint on versions that differ. Raises Failed(LOADING).
 
@@ -65,7 +69,7 @@ def load_pickled(directory: str, label: str, version: str) -> tuple[Any, str]:
             raise Failed(
                 LOADING,
                 f"{name} needs the module '{error.name}', which the version's environment"
-                " has not: choose a runtimeVersion that has it, or add a package to packageUris.",
+                " has not: choose a runtimeVersion that has it, or save a model that does not need it.",
             ) from None
         except MemoryError:
             raise Failed(LOADING, f"{name} does not fit in the memory limit of its process.") from None
@@ -73,14 +77,17 @@ def load_pickled(directory: str, label: str, version: str) -> tuple[Any, str]:
             hint = _version_hint(caught, label, version)
             raise Failed(
                 LOADING,
-                f"{name} could not be read: {type(error).__name__}: {error}.{hint or _unreadable(error)}",
+                f"{name} could not be read: {type(error).__name__}: {_PLACE.sub('', str(error))}."
+                f"{hint or _unreadable(error)}",
             ) from None
     return model, _version_hint(caught, label, version)
 
 
 def _unreadable(error: BaseException) -> str:
     if isinstance(error, AttributeError):
-        return " It refers to code that is not importable here: add the package that defines it to packageUris."
+        return (
+            " It refers to code of your own, which is not in the version's environment: save a model that needs none."
+        )
     if isinstance(error, OSError):
         return ""
     return " Is it a file written by joblib.dump or pickle.dump?"

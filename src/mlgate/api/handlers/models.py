@@ -56,6 +56,7 @@ def create_model(call: Call, body: Model) -> Model:
             fields=[("model.name", "A model with the same name already exists.")],
         ) from None
     call.tx.set_policy(name, Policy((Binding("roles/ml.modelOwner", (call.principal,)),)))
+    call.tx.set_fact("serving", name, serving_fact(call.tx, record))
     return decode(Model, model_plain(call.tx, record))
 
 

@@ -26,8 +26,10 @@ def _served(call: Call) -> ServedVersion:
     """The version that the URL names, or the model's default."""
     model_name = model_of(call.resource)
     model = call.services.snapshot.served.get(model_name)
-    version_id = id_of(call.resource) if call.resource != model_name else (model.default if model else "")
-    if model is not None and version_id in model.versions:
+    if model is None:
+        raise NotFound(f"Resource '{model_name}' was not found.")
+    version_id = id_of(call.resource) if call.resource != model_name else model.default
+    if version_id in model.versions:
         return model.versions[version_id]
     if not version_id:
         raise FailedPrecondition(f"Model {model_name} has no default version: deploy one first.")

@@ -10,8 +10,8 @@ In each, bytes go to the blob store as they arrive, on a thread, and the object 
 the end, in which the caller is authorized again. Whoever hangs up before that leaves nothing that can be seen.
 
 A session is the record `buckets/B/uploads/ID`, so it survives a restart. It belongs to the principal who opened it (a
-service account by its uid): the address alone opens nothing. Once complete it stays and answers what it made, because a client that did not get the last
-answer asks again. `expire_uploads` removes sessions after seven days.
+service account by its uid): the address alone opens nothing. Once complete it stays and answers what it made, because a
+client that did not get the last answer asks again. `expire_uploads` removes sessions after seven days.
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ LIFETIME = timedelta(days=7)
 _CONDITIONS = ("ifGenerationMatch", "ifGenerationNotMatch", "ifMetagenerationMatch", "ifMetagenerationNotMatch")
 _WRITE_SIZE = 1 << 20
 _APPEND_SIZE = 8 << 20
-#: How long a request waits for another one that is writing the same upload; waiting takes no thread.
-_PATIENCE = 2.0
-_PAUSE = 0.05
+#: How many seconds a request waits for another one that is adding to the same upload, or hashing it to its end.
+_PATIENCE, _PATIENCE_AT_END = 2.0, 20.0
 
 
 async def insert_object(call: Call) -> dict[str, Any] | Response:
@@ -318,25 +317,27 @@ async def _append_rest(blobs: Blobs, upload_id: str, data: bytes, at: int) -> in
                 raise
             return size
 
-    return await _patiently(lambda: on_chunk(append))
+    return await _patiently(lambda: on_chunk(append), _PATIENCE)
 
 
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Try again for a while what another request is in the way of. Raises Aborted when it stays there."""
+async def _patiently(work: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Try again for a while, on no thread between, what another request is in the way of. Raises Aborted."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + _PATIENCE
+    until, pause = loop.time() + seconds, 0.05
     while True:
         try:
             return await work()
         except Aborted:
             if loop.time() >= until:
                 raise
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 1.0)
 
 
 async def _complete(call: Call, session: Record, upload_id: str) -> dict[str, Any]:
     """Make the object, once: two requests that end the same upload get the same answer."""
-    blob = await _patiently(lambda: on_bulk(lambda: call.services.blobs.partial_commit(upload_id)))
+    blobs = call.services.blobs
+    blob = await _patiently(lambda: on_bulk(lambda: blobs.partial_commit(upload_id)), _PATIENCE_AT_END)
     hashes = Hashes(session.hidden["md5"], session.hidden["crc32c"]).with_headers(call.request.headers)
     hashes.check(blob.md5, blob.crc32c)
 
@@ -351,7 +352,7 @@ async def _complete(call: Call, session: Record, upload_id: str) -> dict[str, An
         return _result(current)
 
     answer = await call.on_thread(store, write=True)
-    await on_chunk(lambda: call.services.blobs.partial_abandon(upload_id))
+    await on_chunk(lambda: blobs.partial_abandon(upload_id))
     return answer
 
 

@@ -15,6 +15,7 @@ answer names every unknown field. `encode` writes camelCase and leaves out what 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import types
@@ -51,6 +52,11 @@ from mlgate.core.wire import (
 )
 
 Violations = list[tuple[str, str]]
+
+#: Decoding ends after so many faults, and a fault's path holds so much of each name and so many characters in all: the
+#: work for a body grows with its size, whatever is in it.
+MAX_FAULTS = 100
+_MAX_ELEMENT, _MAX_PATH = 100, 1000
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
@@ -239,7 +245,7 @@ def decode(message: type[M], body: Any, *, path: str = "") -> M:
     decoded = _decode_message(message, body, path, faults)
     if faults:
         shown = [f"{where or 'body'}: {what}" for where, what in faults[:20]]
-        raise InvalidArgument("Invalid JSON payload received. " + "; ".join(shown) + ".", fields=faults[:100])
+        raise InvalidArgument("Invalid JSON payload received. " + "; ".join(shown) + ".", fields=faults[:MAX_FAULTS])
     return decoded
 
 
@@ -250,13 +256,19 @@ def _decode_message(message: type[M], body: Any, path: str, faults: Violations) 
         return message()
     accepted = _accepted(message)
     for name, value in body.items():
-        where = f"{path}.{name}" if path else name
+        if len(faults) >= MAX_FAULTS:
+            break
+        where = _inside(path, name)
         field = accepted.get(name)
         if field is None:
-            faults.append((where[:200], f'Unknown name "{name[:100]}": Cannot find field'))
+            faults.append((where, f'Unknown name "{name[:100]}": Cannot find field'))
         elif value is not None:
             found[field.attribute] = _decode_value(field.type, value, where, faults)
     return message(**found)
+
+
+def _inside(path: str, name: str) -> str:
+    return f"{path}.{name[:_MAX_ELEMENT]}"[:_MAX_PATH] if path else name[:_MAX_ELEMENT]
 
 
 def _decode_value(kind: Type, value: Any, path: str, faults: Violations) -> Any:
@@ -266,12 +278,14 @@ def _decode_value(kind: Type, value: Any, path: str, faults: Violations) -> Any:
         if not isinstance(value, list):
             faults.append((path, f"it must be a list, not {_kind(value)}"))
             return []
-        return [_decode_value(kind.item, item, f"{path}[{n}]", faults) for n, item in enumerate(value)]
+        items = itertools.takewhile(lambda _: len(faults) < MAX_FAULTS, enumerate(value))
+        return [_decode_value(kind.item, item, f"{path}[{n}]", faults) for n, item in items]
     if kind.values is not None:
         if not isinstance(value, dict):
             faults.append((path, f"it must be a JSON object, not {_kind(value)}"))
             return {}
-        return {k: _decode_value(kind.values, v, f"{path}.{k}", faults) for k, v in value.items()}
+        entries = itertools.takewhile(lambda _: len(faults) < MAX_FAULTS, value.items())
+        return {k: _decode_value(kind.values, v, _inside(path, k), faults) for k, v in entries}
     if kind.enum:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(kind.enum):
             return kind.enum[value]

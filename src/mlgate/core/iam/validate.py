@@ -82,12 +82,21 @@ def check_role(
     known = roles.get(role)
     if known is not None:
         if kind not in known.on:
-            raise _refuse(field, f"Role {role} is not supported for this resource.")
+            raise _refuse(field, f"Role {role} is not supported for this resource; {_fitting(roles, kind)}.")
         return
     if "_withcond_" in role:
         raise _refuse(field, f"Role {role[:150]} stands for a conditional binding: read the policy as version 3.")
     if not is_custom_role(role):
-        raise _refuse(field, f'Role "{role[:150]}" does not exist: list roles with roles.queryGrantableRoles.')
+        meant = f" Did you mean roles/{role}?" if f"roles/{role}" in roles else ""
+        raise _refuse(field, f'Role "{role[:150]}" does not exist; {_fitting(roles, kind)}.{meant}')
+
+
+def _fitting(roles: Mapping[str, Role], kind: str) -> str:
+    """The predefined roles for a kind of resource, in words; for a project they are too many to name."""
+    names = [name for name, role in roles.items() if kind in role.on]
+    if len(names) > 6:
+        return "mlgate iam list-grantable-roles (roles.queryGrantableRoles) lists those that are"
+    return f"{', '.join(names)} and custom roles are" if names else "none is"
 
 
 def _check_counts(bindings: tuple[Binding, ...]) -> None:

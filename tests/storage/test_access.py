@@ -209,3 +209,14 @@ def test_a_list_of_buckets_answers_odd_parameters(
 def test_no_bucket_is_made_without_a_project(http: httpx.Client) -> None:
     assert http.post("/storage/v1/b", json={"name": "without-project"}).status_code == 403
     assert http.post("/storage/v1/b?project=no-such-project", json={"name": "without-project"}).status_code == 403
+
+
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_a_multipart_boundary_may_stand_in_quotes_of_either_kind(
+    server: Server, http: httpx.Client, bucket: str, quote: str
+) -> None:
+    body = b'--==9==\r\nContent-Type: application/json\r\n\r\n{"name": "q"}\r\n--==9==\r\n\r\nhello\r\n--==9==--'
+    headers = {"Content-Type": f"multipart/related; boundary={quote}==9=={quote}"}
+    answer = http.post(f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert http.get(f"/storage/v1/b/{bucket}/o/q?alt=media").content == b"hello"

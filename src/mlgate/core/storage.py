@@ -246,7 +246,10 @@ def before(name: str) -> str:
 
 # ------------------------------------------------------------------------------------------------ multipart/related
 
-_BOUNDARY = re.compile(r'multipart/related\s*;.*?boundary=(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.I | re.S)
+#: Google's command line puts the boundary between single quotes, which are none by the rules and meant as such.
+_BOUNDARY = re.compile(
+    r"""multipart/related\s*;.*?boundary=(?:"([^"\r\n]{1,200})"|'([^'\r\n]{1,200})'|([^\s;"]{1,200}))""", re.I | re.S
+)
 _MAX_HEAD = 1 << 20
 _EPILOGUE = 64
 
@@ -263,7 +266,7 @@ class Multipart:
         match = _BOUNDARY.match(content_type.strip())
         if not match:
             raise refuse("Content-Type", "A multipart upload needs Content-Type: multipart/related; boundary=....")
-        self._mark = b"--" + (match.group(1) or match.group(2)).encode("latin-1", "replace")
+        self._mark = b"--" + (match.group(1) or match.group(2) or match.group(3)).encode("latin-1", "replace")
         self._end = b""
         self._buffer = b""
         self._started = False

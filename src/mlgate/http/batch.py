@@ -22,7 +22,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 MAX_CALLS, MAX_BYTES, MAX_ANSWER = 1000, 4 << 20, 32 << 20
 MAX_QUERY = 1000
-_BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_BOUNDARY = re.compile(r"""boundary=(?:"([^"\r\n]{1,200})"|'([^'\r\n]{1,200})'|([^\s;"]{1,200}))""", re.IGNORECASE)
 _REQUEST_LINE = re.compile(r"([A-Z]{1,10}) (\S{1,8000})(?: HTTP/1\.[01])?")
 _CONTENT_ID = re.compile(rb"^content-id:[ \t]*([!-~ ]{1,200}?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
@@ -42,7 +42,7 @@ async def answer(request: Request, one: Answer) -> Response:
     mark = f"batch_{secrets.token_hex(12)}"
     out: list[bytes] = []
     size = 0
-    for head, payload in _parts(body, (boundary.group(1) or boundary.group(2)).encode("latin-1")):
+    for head, payload in _parts(body, next(filter(None, boundary.groups())).encode("latin-1")):
         try:
             response = await one(_inner(request, payload))
         except RpcError as error:  # this part alone

@@ -71,10 +71,17 @@ def read_instances(body: bytes) -> list[Any]:
     return instances
 
 
+#: What the server relays at most (hosts/client.py closes the connection of a model that sends more).
+LARGEST_ANSWER = 16_000_000
+
+
 def write_predictions(predictions: Any) -> bytes:
     """The body of an answer; NaN and infinities, which JSON has not, become null. Raises Failed(OUTPUTS)."""
     try:
-        return _dumps({"predictions": predictions})
+        body = _dumps({"predictions": predictions})
+        if len(body) > LARGEST_ANSWER:
+            raise ValueError(f"they take {len(body)} bytes, and {LARGEST_ANSWER} can be sent: ask for fewer instances")
+        return body
     except (TypeError, ValueError, RecursionError) as error:
         raise Failed(OUTPUTS, f"the predictions cannot be written as JSON ({error})") from None
 

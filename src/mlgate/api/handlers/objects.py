@@ -143,7 +143,7 @@ async def _stream(call: Call, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 def list_objects(call: Call) -> dict[str, Any]:
     """Objects in order of name; with a delimiter, what lies below a common prefix is shown as that prefix, once."""
-    for name in ("matchGlob", "filter", "softDeleted", "includeFoldersAsPrefixes"):
+    for name in ("matchGlob", "filter", "softDeleted"):
         if call.query.get(name):
             raise not_here(name)
     bucket = id_of(bucket_of(call.tx, call.params["bucket"]).name)

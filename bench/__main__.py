@@ -34,7 +34,7 @@ def main() -> None:
     rows = predict.run(progress=lambda line: print("  " + line, file=sys.stderr))
     sections = [
         _INTRO,
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}.",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}.\n",
         "## Decisions\n",
         decisions,
         "\n## Predictions\n",

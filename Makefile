@@ -41,7 +41,8 @@ bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
 	@$(BIN)/python -m bench
 
 fuzz: .venv/.ok  ## Random worlds and requests, for longer
-	@MLGATE_FUZZ_WORLDS=$${MLGATE_FUZZ_WORLDS:-300000} $(BIN)/pytest tests/properties tests/fuzz
+	@MLGATE_FUZZ_WORLDS=$${MLGATE_FUZZ_WORLDS:-300000} MLGATE_FUZZ_EXAMPLES=$${MLGATE_FUZZ_EXAMPLES:-100} \
+		$(BIN)/pytest tests/properties tests/http/test_schemathesis.py
 
 soak: .venv/.ok  ## Kill and restart a loaded server for a while
 	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} $(BIN)/pytest tests/recovery

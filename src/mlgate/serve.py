@@ -137,6 +137,8 @@ class Supervisor:
         host, port = listening.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("serving", url=url, public_url=self._settings.public_url or url, workers=self._settings.workers)
+        if sys.stderr.isatty():
+            print(f"mlgate serves on {url} (Ctrl-C stops it).", file=sys.stderr)
         if self._ready_file:
             scratch = self._ready_file.with_name(self._ready_file.name + ".tmp")
             scratch.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")

@@ -59,8 +59,10 @@ def create_version(call: Call, body: Version) -> Operation:
     try:
         call.tx.insert(record)
     except AlreadyExists:
+        failed = call.record(name, "version").body["state"] == "FAILED"
+        hint = " It is FAILED: delete it first, or choose another name." if failed else ""
         raise AlreadyExists(
-            f"Field: version.name Error: A version with the same name already exists: {name}.",
+            f"Field: version.name Error: A version with the same name already exists: {name}.{hint}",
             fields=[("version.name", "A version with the same name already exists.")],
         ) from None
     operation = operations.begin(

@@ -57,10 +57,11 @@ def parse_member(text: str) -> str:
 
 def parse_principal(text: str) -> str:
     """The caller named by `user:EMAIL` or `serviceAccount:EMAIL`, canonical; InvalidArgument for anything else."""
-    member = parse_member(text)
-    if not member.startswith(("user:", "serviceAccount:")):
-        raise InvalidArgument(f'"{text}" cannot sign in: give user:EMAIL or serviceAccount:EMAIL.')
-    return member
+    kind, _, value = text.partition(":")
+    if kind not in ("user", "serviceAccount") or not _EMAIL.fullmatch(value.lower()):
+        meant = f" Did you mean user:{text}?" if _EMAIL.fullmatch(text.lower()) else ""
+        raise InvalidArgument(f'"{text[:200]}" cannot sign in: give user:EMAIL or serviceAccount:EMAIL.{meant}')
+    return f"{kind}:{value.lower()}"
 
 
 def email_of(principal: str) -> str:

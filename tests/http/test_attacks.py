@@ -52,8 +52,10 @@ def test_a_selector_that_cannot_be_read_is_refused_at_once(server: Server, field
         b"--b\r\n\r\n" * 400_000,
         b"--b\r\n\r\nGET /healthz?" + b"a&" * 1_500_000 + b"\r\n\r\n--b--",
         b"".join(b"--b\r\nContent-Type: multipart/mixed; boundary=%d\r\n\r\n" % n for n in range(900)),
+        b"--b\r\nContent-ID:" + b" " * 1_000_000 + b"\x01\r\n\r\nGET /v1/projects\r\n\r\n--b--",
+        b"--b\r\nContent-ID: " + b"a " * 500_000 + b"\x01\r\n\r\nGET /v1/projects\r\n\r\n--b--",
     ],
-    ids=["words", "parts", "parameters", "nested"],
+    ids=["words", "parts", "parameters", "nested", "spaces", "gaps"],
 )
 def test_a_batch_that_is_dear_to_read_is_not_read_for_strangers_and_cheap_for_others(
     server: Server, body: bytes
@@ -97,6 +99,68 @@ def test_permissions_asked_about_are_limited_in_number(server: Server) -> None:
     assert eve.post(f"{P}/models/none:testIamPermissions", json=asked).status_code == 200, "the same one, 101 times"
     huge = {"permissions": ["x" * 70_000]}
     assert eve.post(f"{P}/models/none:testIamPermissions", json=huge).status_code == 413
+
+
+def sent_raw(server: Server, data: bytes, more: bytes = b"", times: int = 0) -> bytes:
+    """Send bytes as they are, then `more` again and again until the server closes; what it answered."""
+    import socket
+
+    with socket.create_connection(("127.0.0.1", server.port()), timeout=20) as connection:
+        try:
+            connection.sendall(data)
+            for _ in range(times):
+                connection.sendall(more)
+        except OSError:
+            return b"closed"
+        try:
+            return connection.recv(65536)
+        except ConnectionError:
+            return b"closed"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nx: ",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nx",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: ",
+        b"GET /",
+    ],
+    ids=["value", "name", "trailer", "path"],
+)
+def test_a_head_without_end_is_cut_off(server: Server, head: bytes) -> None:
+    with quickly(10):
+        assert sent_raw(server, head, b"a" * 65536, 2000) in (b"closed", b""), "the connection stays open"
+
+
+def test_a_header_behind_the_body_is_none(server: Server) -> None:
+    bearer = server.token().encode()
+    request = (b"GET /v1/projects HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+               b"Authorization: Bearer " + bearer + b"\r\n\r\n")  # fmt: skip
+    assert b" 401 " in sent_raw(server, request)[:20]
+
+
+def test_media_in_a_batch_are_refused_and_two_credentials_in_a_part_are_none(server: Server) -> None:
+    def part(line: bytes, *headers: bytes) -> bytes:
+        return b"--b\r\n\r\n" + b"\r\n".join((line, *headers)) + b"\r\n\r\na\nb\r\n"
+
+    bearer = b"Authorization: Bearer " + server.token().encode()
+    upload = part(b"POST //upload/storage/v1/b/none/o?uploadType=media&name=x")
+    twice = part(b"GET /v1/projects", b"Authorization: Bearer bad", bearer)
+    answer = server.http().post("/batch", content=upload + twice + b"--b--", headers=MIXED).text
+    assert "HTTP/1.1 400" in answer
+    assert "HTTP/1.1 401" in answer
+
+
+def test_a_large_upload_passes_the_bounds_of_the_head(server: Server) -> None:
+    owner, bucket = server.http(), unique("b-")
+    owner.post("/storage/v1/b", params={"project": PROJECT}, json={"name": bucket}).raise_for_status()
+    data = b"x" * 20_000_000
+    where = {"uploadType": "media", "name": "a"}
+    pieces = (data[at : at + 1_000_000] for at in range(0, len(data), 1_000_000))
+    assert owner.post(f"/upload/storage/v1/b/{bucket}/o", params=where, content=pieces).status_code == 200
+    assert owner.post(f"/upload/storage/v1/b/{bucket}/o", params=where, content=data).status_code == 200
+    assert owner.get(f"/storage/v1/b/{bucket}/o/a?alt=media").content == data
 
 
 # ------------------------------------------------------------------------------------------------------------ rights

@@ -24,7 +24,7 @@ MAX_CALLS, MAX_BYTES, MAX_ANSWER = 1000, 4 << 20, 32 << 20
 MAX_QUERY = 1000
 _BOUNDARY = re.compile(r"""boundary=(?:"([^"\r\n]{1,200})"|'([^'\r\n]{1,200})'|([^\s;"]{1,200}))""", re.IGNORECASE)
 _REQUEST_LINE = re.compile(r"([A-Z]{1,10}) (\S{1,8000})(?: HTTP/1\.[01])?")
-_CONTENT_ID = re.compile(rb"^content-id:[ \t]*([!-~ ]{1,200}?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_CONTENT_ID = re.compile(rb"^content-id:[ \t]*([!-~](?:[ -~]{0,198}[!-~])?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 
 
 def is_batch(raw_path: str) -> bool:
@@ -80,16 +80,21 @@ def _inner(outer: Request, payload: bytes) -> Request:
     headers = {}
     for line in lines[:100]:
         name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    headers.setdefault("authorization", outer.headers["authorization"])
+        key = name.strip().lower()
+        headers[key] = "" if key == "authorization" and key in headers else value.strip()
+    own = "authorization" in headers
+    if not own and "authorization" in outer.headers:
+        headers["authorization"] = outer.headers["authorization"]
     target = re.sub(r"^https?://[^/]+", "", match.group(2))
     path, _, query = target.partition("?")
-    if is_batch(path):
-        raise InvalidArgument("A batch cannot hold a batch.")
+    if path.lstrip("/").split("/")[0] in ("batch", "upload", "resumable", "download"):
+        raise InvalidArgument("A batch cannot hold a batch, or media.")
     try:
         parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY)
     except ValueError:
         raise InvalidArgument(f"A part of the batch has more than {MAX_QUERY} query parameters.") from None
+    if not own:
+        parameters += [pair for pair in outer.query if pair[0] in ("access_token", "oauth_token")]
 
     async def read(limit: int) -> bytes:
         if len(body) > limit:
@@ -116,7 +121,7 @@ def _part(boundary: str, head: bytes, response: Response) -> bytes:
         response = respond(InvalidArgument("Media cannot be downloaded in a batch."))
     assert isinstance(response.body, bytes)
     lines = [f"--{boundary}", "Content-Type: application/http"]
-    if named := _CONTENT_ID.search(head):
+    if named := _CONTENT_ID.search(head[:4096]):
         lines.append(f"Content-ID: <response-{named.group(1).decode('ascii').strip('<>')}>")
     known = {status.value: status.phrase for status in HTTPStatus}
     lines += [

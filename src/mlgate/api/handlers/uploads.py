@@ -295,6 +295,7 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
                 parts.append(new)
                 held += len(new)
             if held >= _APPEND_SIZE:
+                call.authorize()  # a long upload ends where the right to it does
                 size = await flush()
     finally:
         if parts:

@@ -69,11 +69,6 @@ def id_of(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def collection_of(name: str) -> str:
-    """The last collection: `models` of `projects/p/models/m`."""
-    return name.split("/")[-2]
-
-
 def project_of(name: str) -> str | None:
     """`projects/p` of any name below a project."""
     parts = name.split("/")

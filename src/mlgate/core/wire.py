@@ -19,10 +19,6 @@ _TIMESTAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s")
 
 
-def snake(camel: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", camel).lower()
-
-
 def camel(snake_name: str) -> str:
     head, *rest = snake_name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)

@@ -8,7 +8,7 @@ A `Policy` is a value. Changing one means making another and storing it under a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -55,19 +55,6 @@ def merged(bindings: Iterable[Binding]) -> tuple[Binding, ...]:
     for binding in bindings:
         seen.setdefault((binding.role, binding.condition), {}).update(dict.fromkeys(binding.members))
     return tuple(Binding(role, tuple(members), condition) for (role, condition), members in seen.items() if members)
-
-
-def with_member(policy: Policy, role: str, member: str) -> Policy:
-    """The policy with `member` in the unconditional binding of `role`, appended when new (R-052)."""
-    return replace(policy, bindings=merged((*policy.bindings, Binding(role, (member,)))))
-
-
-def without_member(policy: Policy, role: str, member: str) -> Policy:
-    """The policy without `member` in any binding of `role`; a binding that loses its last member goes (R-053)."""
-    kept = (
-        replace(b, members=tuple(m for m in b.members if m != member)) if b.role == role else b for b in policy.bindings
-    )
-    return replace(policy, bindings=tuple(b for b in kept if b.members))
 
 
 def to_plain(policy: Policy) -> dict[str, Any]:

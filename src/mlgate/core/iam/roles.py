@@ -20,7 +20,7 @@ CATALOGUES = (DOCUMENTED, GOOGLE)
 
 #: Kinds of resource that have a policy of their own.
 PROJECT, MODEL, JOB, OPERATION = "project", "model", "job", "operation"
-SERVICE_ACCOUNT, BUCKET, ORGANIZATION, STUDY = "serviceAccount", "bucket", "organization", "study"
+SERVICE_ACCOUNT, BUCKET, ORGANIZATION = "serviceAccount", "bucket", "organization"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test lint types check serve docs bench fuzz soak clean
+.PHONY: help demo test test-tensorflow lint types check serve docs bench fuzz soak clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -38,6 +38,8 @@ docs: .venv/.ok  ## Write the reference pages from the method table
 	@$(BIN)/python -m docs.reference
 
 bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt \
+		|| echo "Some peers cannot be installed; the tables will say which are missing."
 	@$(BIN)/python -m bench
 
 fuzz: .venv/.ok  ## Random worlds and requests, for longer
@@ -47,5 +49,8 @@ fuzz: .venv/.ok  ## Random worlds and requests, for longer
 soak: .venv/.ok  ## Kill and restart a loaded server for a while
 	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} $(BIN)/pytest tests/recovery
 
+test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds first (half a gigabyte each)
+	@MLGATE_TENSORFLOW=$${MLGATE_TENSORFLOW:-.tensorflow} $(BIN)/pytest tests/tensorflow
+
 clean:  ## Remove the environment and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tensorflow .mypy_cache .ruff_cache .pytest_cache .hypothesis

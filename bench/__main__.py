@@ -24,18 +24,15 @@ def main() -> None:
     print("decisions ...", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "authz.json"
-        sizes = sys.argv[1] if len(sys.argv) > 1 else "small,medium,large"
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.authz", "--sizes", sizes, "--json", str(out)],
-            check=True, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        sizes = ["--sizes", sys.argv[1]] if len(sys.argv) > 1 else []
+        command = [sys.executable, "-m", "bench.authz", *sizes, "--json", str(out)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         decisions = done.stdout.strip()
     print("predictions ...", file=sys.stderr)
     rows = predict.run(progress=lambda line: print("  " + line, file=sys.stderr))
     sections = [
         _INTRO,
         f"Measured on {datetime.now(UTC):%Y-%m-%d}.\n",
-        "## Decisions\n",
         decisions,
         "\n## Predictions\n",
         "One core for the server and its model process, another for the load. `÷ no-op` is mlgate's rate over that of "

@@ -23,10 +23,13 @@ PLACE = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n"
 _APIS: Mapping[str, str] = {
     "ml": "ml v1: models, versions, predictions, jobs, studies",
-    "cloudresourcemanager": "Resource Manager v1: projects",
-    "iam": "IAM v1: service accounts, keys, roles",
+    "cloudresourcemanager": "Resource Manager v1, v2, v3: the organization, folders, projects",
+    "iam": "IAM v1 and v2: service accounts, keys, roles, deny policies",
+    "cloudidentity": "Cloud Identity v1: groups",
+    "policytroubleshooter": "Policy Troubleshooter v3 and v1: why somebody may, or may not",
+    "cloudasset": "Cloud Asset v1: who has access to what",
     "storage": "Storage v1: buckets and objects",
-    "mlgate": "mlgate's own: health, sign-in, descriptions",
+    "mlgate": "mlgate's own: health, sign-in, descriptions, the history of policies, access reviews",
 }
 
 
@@ -76,7 +79,8 @@ def _method(row: Method) -> Iterator[str]:
                 ", and what the body's resources need." if row.also else "."
             )
     if row.query:
-        yield "- Query: " + ", ".join(f"`{name}`" for name in row.query) + "."
+        repeated = {name: " (repeated)" for name, kind in row.query.items() if kind == list[str]}
+        yield "- Query: " + ", ".join(f"`{name}`{repeated.get(name, '')}" for name in row.query) + "."
     if row.takes or row.gives:
         taken, given = (f"`{m.schema}`" if m else "nothing" for m in (row.takes, row.gives))
         yield f"- Takes {taken}, gives {given}."

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,13 @@ import structlog
 from mlgate.adapters.blobs.files import FileBlobs
 from mlgate.adapters.db.migrate import migrate, newest, version_of
 from mlgate.adapters.db.store import SqlStore, sqlite_url
+from mlgate.adapters.environments.builder import Builder
+from mlgate.adapters.environments.environments import UvEnvironments
 from mlgate.adapters.hosts.client import SocketModelHost
 from mlgate.adapters.hosts.sandbox import NONE, OFF, Sandbox, probe
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
 from mlgate.adapters.identity.tokens import TokenIdentity, new_token
+from mlgate.adapters.optimizer import ProcessOptimizer
 from mlgate.adapters.system import RandomIds, SystemClock
 from mlgate.api.call import Services
 from mlgate.api.handlers.projects import new_project
@@ -32,13 +34,18 @@ from mlgate.core.iam.roles import Role, catalogue, permissions_by_role
 from mlgate.core.names import ORGANIZATION, check_id
 from mlgate.core.wire import format_timestamp
 from mlgate.http.asgi import App
-from mlgate.ports import AuditEntry, Record
+from mlgate.ports import AuditEntry, Author, Record
 from mlgate.settings import Settings
 from mlgate.snapshot import Snapshot
+from mlgate.studies import SUGGEST
 from mlgate.worker.deploy import Deployer
 from mlgate.worker.loop import Worker
+from mlgate.worker.suggest import Suggester
 
 log = structlog.get_logger("mlgate")
+
+#: How long the optimizer may think while a caller waits, and in the worker.
+_ANSWERED_SECONDS, _THOUGHT_SECONDS = 10.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,10 @@ class Places:
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def runtimes(self) -> Path:
+        return self.root / "runtimes"
 
     @property
     def run(self) -> Path:
@@ -87,7 +98,7 @@ def open_store(settings: Settings) -> SqlStore:
         raise FailedPrecondition(f"The database has schema {current}; this mlgate knows {newest()}: use a newer one.")
     if current != newest():
         migrate(url)
-    return SqlStore(url)
+    return SqlStore(url, settings.policy_revisions_kept)
 
 
 # ------------------------------------------------------------------------------------------------------------ admin
@@ -109,9 +120,16 @@ def initialize(settings: Settings, owner: str, project_id: str) -> None:
         with store.write() as tx:
             if tx.get(ORGANIZATION) is not None:
                 raise AlreadyExists(f"{settings.database_url or root} is initialized already.")
+            tx.author = Author(principal, now)
             organization = {"name": ORGANIZATION, "displayName": "mlgate", "lifecycleState": "ACTIVE"}
             tx.insert(Record(ORGANIZATION, "organization", "", "1", organization, now))
-            governing = ("roles/resourcemanager.organizationAdmin", "roles/resourcemanager.projectCreator")
+            governing = (
+                "roles/resourcemanager.organizationAdmin",
+                "roles/resourcemanager.projectCreator",
+                "roles/resourcemanager.folderAdmin",
+                "roles/cloudidentity.groupsAdmin",
+                "roles/iam.denyAdmin",
+            )
             tx.set_policy(ORGANIZATION, Policy(tuple(Binding(role, (principal,)) for role in governing)))
             number = str(secrets.randbelow(9 * 10**11) + 10**11)
             new_project(tx, {"projectId": project_id, "name": project_id}, number, principal, now)
@@ -155,9 +173,14 @@ def issue_token(settings: Settings, principal: str, lifetime: float) -> tuple[st
 # ------------------------------------------------------------------------------------------------------------- parts
 
 
-def resolved(settings: Settings) -> Settings:
-    """The settings with what is worked out at start: the Python of model processes."""
-    return replace(settings, runtime_python=settings.runtime_python or sys.executable)
+def environments(settings: Settings) -> UvEnvironments:
+    root = Path(settings.runtimes_dir).resolve() if settings.runtimes_dir else places(settings).runtimes
+    return UvEnvironments(
+        Builder(root, wheelhouse=settings.wheelhouse),
+        fixed=settings.runtime_python,
+        own=settings.own_runtime,
+        on_line=lambda name, line: log.info("runtime", environment=name, line=line),
+    )
 
 
 def roles_of(settings: Settings) -> Mapping[str, Role]:
@@ -166,7 +189,6 @@ def roles_of(settings: Settings) -> Mapping[str, Role]:
 
 def services(settings: Settings, health: Mapping[str, Any]) -> Services:
     """Everything behind the door of one API process."""
-    settings = resolved(settings)
     store, clock = open_store(settings), SystemClock()
     snapshot = Snapshot(store, permissions_by_role(settings.role_catalogue))
     snapshot.refresh()
@@ -183,6 +205,8 @@ def services(settings: Settings, health: Mapping[str, Any]) -> Services:
         roles=roles_of(settings),
         executor=ThreadPoolExecutor(16, thread_name_prefix="unit"),
         models_dir=places(settings).models,
+        interpreter=environments(settings).interpreter,
+        optimizer=ProcessOptimizer(_ANSWERED_SECONDS),
         health=lambda: dict(health),
     )
 
@@ -203,7 +227,6 @@ def confinement(settings: Settings) -> Sandbox:
 
 def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, ModelSupervisor]:
     """The worker and the model processes that it keeps; `confined` is what `confinement` found, in plain form."""
-    settings = resolved(settings)
     store, clock, where = open_store(settings), SystemClock(), places(settings)
     snapshot = Snapshot(store, permissions_by_role(settings.role_catalogue))
     blobs = FileBlobs(where.blobs)
@@ -213,7 +236,8 @@ def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, Mod
         on_log=lambda uid, line: log.info("model", uid=uid, line=line),
         ready_seconds=settings.load_timeout,
     )
-    deployer = Deployer(store, snapshot, blobs, supervisor, clock, settings, where.models)
+    suggester = Suggester(store, ProcessOptimizer(_THOUGHT_SECONDS), clock)
+    deployer = Deployer(store, snapshot, blobs, supervisor, environments(settings), clock, settings, where.models)
 
     def expire(now: datetime) -> None:
         with store.write() as tx:
@@ -227,7 +251,7 @@ def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, Mod
         clock=clock,
         lease_seconds=settings.lease_seconds,
         models_dir=where.models,
-        handlers={"deploy_version": deployer.run},
+        handlers={"deploy_version": deployer.run, SUGGEST: suggester.run},
         processes=(supervisor.running, supervisor.unload),
         expire=expire,
     )

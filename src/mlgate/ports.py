@@ -36,12 +36,30 @@ class Record:
 class Fact:
     """Something that decisions or predictions read from memory in every server process.
 
-    `kind` is policy, group, role, account, project, bucket or serving; `value` None means that it is gone.
+    `kind` is policy, deny, group, role, parent, account, project, bucket or serving; `value` None means that it is
+    gone.
     """
 
     kind: str
     key: str
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes, and when."""
+
+    principal: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRevision:
+    """What a policy was after one write. `author` is None when it was written before histories were kept."""
+
+    number: int
+    policy: Policy
+    author: Author | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,12 @@ class StoredObject:
 
 
 class Transaction(Protocol):
-    """One unit of work: all of it is stored, or nothing. Writers are serialized against policy changes."""
+    """One unit of work: all of it is stored, or nothing. Writers are serialized against policy changes.
+
+    `author` is set by whoever opens a transaction for somebody; the history of policies names them.
+    """
+
+    author: Author | None
 
     def revision(self) -> int: ...
 
@@ -122,7 +145,14 @@ class Transaction(Protocol):
     def policy(self, resource: str) -> Policy | None: ...
 
     def set_policy(self, resource: str, policy: Policy | None) -> Policy | None:
-        """Store a policy under a new etag and return it; None forgets it. Raises the revision."""
+        """Store a policy under a new etag, as the next revision of its history, and return it; None forgets it with
+        its history. Raises the store's revision."""
+
+    def policy_revisions(self, resource: str, *, before: int | None = None, limit: int) -> list[PolicyRevision]:
+        """The newest revisions of a policy, those below the number `before`; newest first."""
+
+    def policied(self, first: str, before: str, limit: int) -> list[str]:
+        """The resources that have a policy, from the name `first` on and before `before`, in order of name."""
 
     def policies_naming(self, member: str) -> list[tuple[str, Policy]]:
         """Every policy in which `member` stands."""
@@ -168,7 +198,8 @@ class Transaction(Protocol):
 class Store(Protocol):
     """The database."""
 
-    def read(self) -> AbstractContextManager[Transaction]: ...
+    def read(self) -> AbstractContextManager[Transaction]:
+        """One state of the database: that of the first question."""
 
     def write(self) -> AbstractContextManager[Transaction]: ...
 
@@ -239,7 +270,11 @@ class Blobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What a model process is to load: a version by its uid, its read-only directory and how to run it."""
+    """What a model process is to load: a version by its uid, its read-only directory and how to run it.
+
+    An empty `framework` is decided by the files, `CUSTOM` is a class of the user's own (option `prediction_class`).
+    Option `packages` is a second directory, of the user's own code.
+    """
 
     uid: str
     directory: str
@@ -248,6 +283,11 @@ class ModelSpec:
     memory_bytes: int = 4 << 30
     options: dict[str, Any] = field(default_factory=dict)
 
+    def directories(self) -> list[str]:
+        """What the process must be able to read."""
+        packages = self.options.get("packages")
+        return [self.directory, packages] if packages else [self.directory]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
@@ -255,6 +295,28 @@ class ModelAnswer:
 
     status: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a version's model runs. `directory` is what is remembered of it; `note` is what a person should know who
+    asked for something else by name."""
+
+    name: str
+    directory: str
+    python: str
+    note: str = ""
+
+
+class Environments(Protocol):
+    """The environments that runtime versions name."""
+
+    def python(self, runtime_version: str, python_version: str, framework: str) -> Environment:
+        """The environment, built first if need be, which takes long. Raises InvalidArgument for a runtime that there
+        is not, FailedPrecondition with what to do when it cannot be built."""
+
+    def interpreter(self, directory: str) -> str:
+        """The Python of an environment that was chosen before, by its directory."""
 
 
 class ModelHost(Protocol):
@@ -267,10 +329,18 @@ class ModelHost(Protocol):
 class ModelLoader(Protocol):
     """The deploying side: tries a model once."""
 
-    def load(self, spec: ModelSpec) -> None:
-        """Return when the model answers; raises FailedPrecondition with a reason that a person can act on."""
+    def load(self, spec: ModelSpec) -> str:
+        """Return the model's framework when it answers; raises FailedPrecondition with a reason that a person can act
+        on."""
 
     def unload(self, uid: str) -> None: ...
+
+
+class Optimizer(Protocol):
+    """Answers the questions of `core.vizier.questions`, away from the process that answers calls. Raises Unavailable
+    when its process dies, DeadlineExceeded when it takes too long, Unimplemented when it has not what it needs."""
+
+    def ask(self, question: dict[str, Any]) -> Any: ...
 
 
 class Clock(Protocol):

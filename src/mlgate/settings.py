@@ -30,7 +30,12 @@ class Settings:
     sandbox: str = _row(
         "auto", "How model code is confined; off must be typed.", ("auto", "bubblewrap", "landlock", "off")
     )
-    runtime_python: str = _row("", "Python that model processes run in; empty uses the server's own.")
+    runtime_python: str = _row("", "Python that all models run in; empty goes by the runtimeVersion of each.")
+    own_runtime: bool = _row(
+        True, "Whether the server's own Python stands in for a runtimeVersion when it has what that needs."
+    )
+    runtimes_dir: str = _row("", "Directory of built runtime environments; empty is runtimes in the data directory.")
+    wheelhouse: str = _row("", "Directory of wheels that environments are built from; nothing is fetched then.")
     model_memory: int = _row(4 << 30, "Memory limit of one model process, in bytes.")
     load_timeout: float = _row(120.0, "Seconds that a model may take to load.")
     predict_timeout: float = _row(60.0, "Seconds that a prediction may take.")
@@ -44,6 +49,7 @@ class Settings:
     max_model_bytes: int = _row(10 << 30, "Bytes that a deployed directory may hold.")
     max_models: int = _row(10_000, "Models that a project may hold.")
     max_versions: int = _row(10_000, "Versions that a model may hold.")
+    policy_revisions_kept: int = _row(1000, "Revisions that each policy keeps, the present one included; 0 keeps none.")
     lease_seconds: float = _row(15.0, "Seconds after which the work of a dead worker is taken up again.")
     access_token_parameter: bool = _row(False, "Whether access_token may stand in a query string (it ends up in logs).")
     log_level: str = _row("info", "What is logged.", ("debug", "info", "warning", "error"))

@@ -1,5 +1,5 @@
-"""What a server process keeps in memory so that a request needs no database: policies, accounts, projects, buckets, and
-what is served. A fold over the store's facts, brought up to date by revision.
+"""What a server process keeps in memory so that a request needs no database: policies, deny policies, groups, roles,
+accounts, projects, buckets, and what is served. A fold over the store's facts, brought up to date by revision.
 
 INVARIANT: `decide` never answers from a state older than the revision that the store held when it was called. That is
 what makes a policy write final the moment it is answered, in every process: each decision first reads the revision (one
@@ -9,14 +9,18 @@ row, microseconds), and reads the facts above its own when that has moved.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mlgate.core.iam import deny
+from mlgate.core.iam.deny import BEING_DELETED, DenyPolicy
 from mlgate.core.iam.index import AccessIndex
 from mlgate.core.iam.policy import from_plain
 from mlgate.core.names import bucket_name, join, project_id_of
-from mlgate.ports import Fact, Store
+from mlgate.ports import Fact, ModelSpec, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,30 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """A version that is READY: the directory that it was copied to, by digest, and the framework that loads it."""
+    """A version that is READY: the directory that it was copied to, by digest, the framework that loads it, and the
+    directory of the environment that it runs in ("" for the server's own Python). Code of the user's own is in a
+    second directory, `packages`, also by digest."""
 
     uid: str
     digest: str
     framework: str
+    environment: str = ""
+    packages: str = ""
+    prediction_class: str = ""
+
+    def spec(self, models_dir: Path, python: str, memory_bytes: int) -> ModelSpec:
+        """What the version's process is to load."""
+        options = {"packages": str(models_dir / self.packages)} if self.packages else {}
+        if self.prediction_class:
+            options["prediction_class"] = self.prediction_class
+        return ModelSpec(
+            uid=self.uid,
+            directory=str(models_dir / self.digest),
+            framework=self.framework,
+            python=python,
+            memory_bytes=memory_bytes,
+            options=options,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +81,15 @@ class ServedModel:
 
 
 class Snapshot:
-    """Safe to use from several threads."""
+    """Safe to use from several threads. `clock` tells the seconds since 1970."""
 
-    def __init__(self, store: Store, roles: Mapping[str, frozenset[str]]) -> None:
+    def __init__(
+        self, store: Store, roles: Mapping[str, frozenset[str]], clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._index = AccessIndex(roles)
+        self._denials: dict[str, tuple[DenyPolicy, ...]] = {}
         self._lock = threading.RLock()
         self.revision = 0
         self.projects: dict[str, Project] = {}
@@ -90,23 +117,29 @@ class Snapshot:
         project = self.projects.get(account.project) if account is not None else None
         return account if project is not None and project.active else None
 
-    def decide(self, principal: str, permission: str, resource: str) -> bool:
-        """Whether the principal holds the permission on the resource now."""
+    def decide(self, principal: str, permission: str, resource: str, modified_roles: Collection[str] = ()) -> bool:
+        """Whether the principal holds the permission on the resource now; `modified_roles` are the roles that the call
+        gives or takes, where it changes a policy."""
         self.refresh()
-        return self.allows(principal, permission, resource)
+        return self.allows(principal, permission, resource, modified_roles)
 
-    def allows(self, principal: str, permission: str, resource: str) -> bool:
+    def allows(self, principal: str, permission: str, resource: str, modified_roles: Collection[str] = ()) -> bool:
         """As `decide`, from the state as it is: for a caller that has just brought it up to date."""
         with self._lock:
-            project = self.projects.get(self._project_id_of(resource))
-            if project is not None and not project.active and not permission.startswith("resourcemanager."):
-                return False  # A project that is being deleted can be looked at and restored, nothing else.
-            return self._index.is_allowed(principal, permission, resource)
+            return self._index.is_allowed(principal, permission, resource, self._clock(), modified_roles)
 
-    def _project_id_of(self, resource: str) -> str:
-        if resource.startswith("buckets/"):
-            return self.buckets.get(resource.split("/", 2)[1], "")
-        return project_id_of(resource)
+    def children(self, principal: str, permission: str, collection: str) -> list[str] | None:
+        """The resources of a collection, such as `projects/p/models`, on which the principal holds the permission, in
+        order; None when a policy above may give it on all of them, so that each has to be asked."""
+        self.refresh()
+        with self._lock:
+            return self._index.children(principal, permission, collection, self._clock())
+
+    def named(self, principal: str) -> set[str]:
+        """The resources whose policies name the principal, or a group around them, or everybody."""
+        self.refresh()
+        with self._lock:
+            return set(self._index.named(principal, self._clock()))
 
     def _apply(self, fact: Fact) -> None:
         match fact.kind:
@@ -116,6 +149,11 @@ class Snapshot:
                 self._index.set_role(fact.key, fact.value)
             case "group":
                 self._index.set_group(fact.key, fact.value)
+            case "parent":
+                self._index.set_parent(fact.key, fact.value)
+            case "deny":
+                self._denials[fact.key] = deny.from_plain(fact.value)
+                self._apply_denials(fact.key)
             case "project":
                 self._apply_project(fact)
             case "bucket":
@@ -140,6 +178,13 @@ class Snapshot:
             v = fact.value
             self.projects[fact.key] = Project(fact.key, v["number"], v["parent"], v["active"], v["agent"])
             self.numbers[v["number"]] = fact.key
+        self._apply_denials(join("", "projects", fact.key))
+
+    def _apply_denials(self, resource: str) -> None:
+        """The deny policies of a resource, and the one that stands on a project while it is being deleted."""
+        project = self.projects.get(project_id_of(resource))
+        dying = () if project is None or project.active else (BEING_DELETED,)
+        self._index.set_denials(resource, (*dying, *self._denials.get(resource, ())))
 
 
 def _put(table: dict[str, Any], key: str, value: Any) -> None:
@@ -152,5 +197,5 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 def _served(value: Mapping[str, Any]) -> ServedModel:
     return ServedModel(
         value["default"],
-        {v: ServedVersion(s["uid"], s["digest"], s["framework"]) for v, s in value["versions"].items()},
+        {v: ServedVersion(**served) for v, served in value["versions"].items()},
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mlgate.cli import policies, waiting
+from mlgate.cli import bindings, policies, waiting
 from mlgate.cli.client import Client
 from mlgate.cli.failure import Failure
 from tests.command_line import CommandLine
@@ -104,6 +104,9 @@ def test_a_stale_etag_is_refused_and_not_retried(ada: CommandLine, model: str, t
 
 
 def test_members_keep_their_order_and_new_ones_are_appended(ada: CommandLine, model: str) -> None:
+    binding = (model, "--member=group:team@example.com", f"--role={USER_ROLE}")
+    assert "Group team@example.com does not exist" in ada.fails("models", "add-iam-policy-binding", *binding)
+    ada.ok("identity", "groups", "create", "team@example.com")
     for member in (BOB, "group:team@example.com", "user:aaron@example.com"):
         answer = ada.ok("models", "add-iam-policy-binding", model, f"--member={member}", f"--role={USER_ROLE}")
     assert answer.yaml["bindings"][1]["members"] == [BOB, "group:team@example.com", "user:aaron@example.com"]
@@ -161,7 +164,7 @@ def test_concurrent_add_bindings_lose_none(ada: CommandLine, model: str) -> None
 
         def add(member: str) -> None:
             client = Client()
-            policies.change(client, _models(), model, lambda p: policies.with_member(p, USER_ROLE, member))
+            policies.change(client, _models(), model, lambda p: bindings.with_member(p, USER_ROLE, member))
             client.close()
 
         list(threads.map(add, members))
@@ -200,11 +203,59 @@ def test_a_change_gives_up_after_many_conflicts_and_at_once_on_another_error() -
 def test_a_conditional_binding_is_left_alone() -> None:
     condition = {"expression": "request.time < timestamp('2030-01-01T00:00:00Z')"}
     policy = {"etag": "AAE=", "bindings": [{"role": USER_ROLE, "members": [BOB], "condition": condition}]}
-    added = policies.with_member(policy, USER_ROLE, BOB)
+    added = bindings.with_member(policy, USER_ROLE, BOB)
     assert [binding.get("condition") for binding in added["bindings"]] == [condition, None]
     assert added["version"] == 3
     with pytest.raises(Failure):
-        policies.without_member(policy, USER_ROLE, BOB)
+        bindings.without_member(policy, USER_ROLE, BOB)
+
+
+def test_a_grant_that_expires_says_what_is_left_and_ends(
+    ada: CommandLine, model: str, person: Callable[[str], CommandLine]
+) -> None:
+    bob = person(BOB)
+    grant = (model, "--member", BOB, "--role", USER_ROLE)
+    ada.ok("models", "add-iam-policy-binding", *grant, "--expires", "7d")
+    shown = ada.ok("models", "get-iam-policy", model)
+    assert f"{USER_ROLE} for {BOB}: for another 6d23h" in shown.stderr
+    assert "request.time < timestamp(" in shown.stdout
+    bob.ok("models", "describe", model)
+    said = ada.fails("models", "remove-iam-policy-binding", *grant)
+    assert "There is one with the condition" in said
+    ada.ok("models", "remove-iam-policy-binding", *grant, "--all")
+    ada.ok("models", "add-iam-policy-binding", *grant, "--expires", "2020-01-01T00:00:00Z")
+    assert "it ended" in ada.ok("models", "get-iam-policy", model).stderr
+    assert "PERMISSION_DENIED" in bob.fails("models", "describe", model)
+
+
+def test_a_condition_is_named_to_be_added_and_removed(
+    ada: CommandLine, model: str, person: Callable[[str], CommandLine]
+) -> None:
+    bob = person(BOB)
+    condition = 'expression=resource.type == "ml.googleapis.com/Model" || false,title=The model, and not its versions'
+    grant = (model, "--member", BOB, "--role", USER_ROLE, "--condition", condition)
+    ada.ok("models", "add-iam-policy-binding", *grant)
+    [binding] = [b for b in ada.ok("models", "get-iam-policy", model).yaml["bindings"] if "condition" in b]
+    assert binding["condition"]["title"] == "The model, and not its versions"
+    bob.ok("models", "describe", model)
+    assert "PERMISSION_DENIED" in bob.fails("versions", "describe", "v1", "--model", model)
+    ada.ok("models", "remove-iam-policy-binding", *grant)
+    assert "PERMISSION_DENIED" in bob.fails("models", "describe", model)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--condition", "title=x"), "is no condition"),
+        (("--condition", "true"), "is no condition"),
+        (("--condition", "expression=true,title=x", "--expires", "7d"), "use one"),
+        (("--expires", "tomorrow"), "is no end"),
+        (("--condition", "expression=resource.nam,title=x"), "resource.nam"),
+    ],
+)
+def test_a_condition_that_is_none_is_refused(ada: CommandLine, model: str, options: list[str], said: str) -> None:
+    grant = (model, "--member", BOB, "--role", USER_ROLE)
+    assert said in ada.fails("models", "add-iam-policy-binding", *grant, *options)
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from mlgate.adapters.db import schema
 from mlgate.adapters.db.migrate import migrate, newest, version_of
-from mlgate.adapters.db.store import SqlStore, sqlite_url
+from mlgate.adapters.db.store import SqlStore, engine_for, sqlite_url
 from mlgate.core.errors import Aborted, AlreadyExists
-from mlgate.core.iam.policy import Binding, Policy
-from mlgate.ports import AuditEntry, Fact, Record, StoredObject, Task, Token
+from mlgate.core.iam.policy import Binding, Policy, to_plain
+from mlgate.ports import AuditEntry, Author, Fact, PolicyRevision, Record, StoredObject, Task, Token
 from tests.postgres import fresh_database, postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
@@ -51,6 +55,32 @@ def test_a_new_database_has_no_version_and_a_migrated_one_the_newest(url: str) -
     migrate(url)
     assert version_of(url) == newest()
     migrate(url)  # a second time changes nothing
+
+
+def test_a_database_of_the_first_schema_keeps_its_policies_as_their_first_revisions(url: str) -> None:
+    migrate(url, to="0001")
+    old = Policy((Binding("roles/viewer", ("user:a@example.com",)),), etag=b"12345678")
+    plain = {"model": to_plain(old), "project": to_plain(replace(old, audit_configs=({"service": "x"},))), "gone": None}
+    engine = engine_for(url)
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        for key, value in plain.items():
+            stored = None if value is None else json.dumps(value)
+            connection.execute(sa.insert(schema.facts).values(kind="policy", key=key, value=stored, revision=2))
+        connection.execute(sa.insert(schema.facts).values(kind="role", key="model2", value="[]", revision=2))
+    engine.dispose()
+    migrate(url)
+    store = SqlStore(url)
+    try:
+        with store.write() as tx:
+            tx.author = Author("user:b@example.com", NOW)
+            tx.set_policy("model", Policy())
+        with store.read() as tx:
+            assert tx.policy_revisions("model", limit=9)[1] == PolicyRevision(1, old, None)
+            assert [r.number for r in tx.policy_revisions("model", limit=9)] == [2, 1]
+            assert tx.policy_revisions("project", limit=9)[0].policy.audit_configs == ({"service": "x"},)
+            assert tx.policy_revisions("gone", limit=9) == tx.policy_revisions("model2", limit=9) == []
+    finally:
+        store.close()
 
 
 def test_a_record_comes_back_as_it_was_stored(store: SqlStore) -> None:
@@ -130,6 +160,67 @@ def test_a_policy_has_a_new_etag_after_each_write_and_raises_the_revision(store:
     assert revisions == sorted(set(revisions))
 
 
+def set_viewers(store: SqlStore, resource: str, *members: str, author: Author | None = None) -> Policy:
+    with store.write() as tx:
+        tx.author = author
+        return tx.set_policy(resource, Policy((Binding("roles/viewer", members),)))
+
+
+def test_each_write_of_a_policy_is_a_revision_with_its_author(store: SqlStore) -> None:
+    ada, bob = Author("user:ada@example.com", NOW), Author("user:bob@example.com", NOW + timedelta(days=1))
+    first = set_viewers(store, "projects/p", "user:a@example.com", author=ada)
+    second = set_viewers(store, "projects/p", "user:b@example.com", author=bob)
+    set_viewers(store, "projects/q", "user:a@example.com")
+    with store.read() as tx:
+        both = [PolicyRevision(2, second, bob), PolicyRevision(1, first, ada)]
+        assert tx.policy_revisions("projects/p", limit=9) == both
+        assert tx.policy_revisions("projects/p", limit=1) == both[:1]
+        assert tx.policy_revisions("projects/p", before=2, limit=9) == both[1:]
+        assert tx.policy_revisions("projects/p", before=1, limit=9) == []
+        assert [r.author for r in tx.policy_revisions("projects/q", limit=9)] == [None]
+
+
+def test_a_forgotten_policy_takes_its_history_along(store: SqlStore) -> None:
+    for name in ("projects/p/models/m", "projects/p/models/m2"):
+        set_viewers(store, name, "user:a@example.com")
+        set_viewers(store, name, "user:b@example.com")
+    with store.write() as tx:
+        tx.set_policy("projects/p/models/m", None)
+    with store.read() as tx:
+        assert tx.policy_revisions("projects/p/models/m", limit=9) == []
+        assert len(tx.policy_revisions("projects/p/models/m2", limit=9)) == 2
+    again = set_viewers(store, "projects/p/models/m", "user:c@example.com")
+    with store.read() as tx:
+        assert tx.policy_revisions("projects/p/models/m", limit=9) == [PolicyRevision(1, again, None)]
+
+
+@pytest.mark.parametrize(("kept", "numbers"), [(3, [7, 6, 5]), (1, [7]), (100, [7, 6, 5, 4, 3, 2, 1])])
+def test_only_the_newest_revisions_are_kept(url: str, kept: int, numbers: list[int]) -> None:
+    migrate(url)
+    store = SqlStore(url, kept)
+    try:
+        set_viewers(store, "projects/q", "user:a@example.com")
+        for n in range(7):
+            set_viewers(store, "projects/p", f"user:u{n}@example.com")
+        with store.read() as tx:
+            assert [r.number for r in tx.policy_revisions("projects/p", limit=9)] == numbers
+            assert len(tx.policy_revisions("projects/q", limit=9)) == 1
+    finally:
+        store.close()
+
+
+def test_a_write_that_fails_is_no_revision(store: SqlStore) -> None:
+    def failing() -> None:
+        with store.write() as tx:
+            tx.set_policy("projects/p", Policy())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
+    with store.read() as tx:
+        assert tx.policy_revisions("projects/p", limit=9) == []
+
+
 def test_changes_tell_what_is_new_and_what_is_gone(store: SqlStore) -> None:
     with store.write() as tx:
         tx.set_fact("account", "a@example.com", {"uid": "1"})
@@ -148,6 +239,18 @@ def test_a_member_is_found_in_the_policies_that_name_it_and_only_there(store: Sq
         tx.set_policy("projects/p", Policy((Binding("roles/viewer", ("user:a_b@example.com",)),)))
         tx.set_policy("projects/q", Policy((Binding("roles/viewer", ("user:aXb@example.com", "user:c@d.e")),)))
         assert [r for r, _ in tx.policies_naming("user:a_b@example.com")] == ["projects/p"]
+
+
+def test_resources_with_policies_are_found_by_their_range_of_names(store: SqlStore) -> None:
+    names = ["projects/p", "projects/p-x", "projects/p/models/B", "projects/p/models/a", "projects/p0"]
+    with store.write() as tx:
+        for name in reversed(names):
+            tx.set_policy(name, Policy((Binding("roles/viewer", ("user:a@example.com",)),)))
+        tx.set_policy("projects/p/models/gone", None)
+    with store.read() as tx:
+        assert tx.policied("projects/p/", "projects/p0", 9) == names[2:4]
+        assert tx.policied("projects/p/models/B\x01", "projects/p0", 9) == names[3:4]
+        assert tx.policied("", "z", 2) == names[:2]
 
 
 def test_a_token_is_found_by_its_digest_until_it_is_dropped(store: SqlStore) -> None:

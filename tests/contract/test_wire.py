@@ -172,14 +172,18 @@ def test_errors_have_googles_form(api: Api) -> None:
     assert denied.json()["error"] == {
         "code": 403,
         "message": "Permission 'ml.models.get' denied on resource 'projects/wire-project/models/m' "
-        "(or it may not exist).",
+        "(or it may not exist) for 'user:bob@example.com'.",
         "status": "PERMISSION_DENIED",
         "details": [
             {
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": "IAM_PERMISSION_DENIED",
                 "domain": "mlgate",
-                "metadata": {"permission": "ml.models.get", "resource": "projects/wire-project/models/m"},
+                "metadata": {
+                    "permission": "ml.models.get",
+                    "resource": "projects/wire-project/models/m",
+                    "principal": "user:bob@example.com",
+                },
             }
         ],
     }
@@ -588,7 +592,7 @@ def test_roles_that_cannot_be_bound_on_a_model_are_refused(api: Api, role: Any) 
         ({"bindings": [{"role": "roles/ml.modelUser", "members": []}]}, 400),
         ({"bindings": [{"role": "roles/ml.modelUser", "members": "x"}]}, 400),
         ({"bindings": [{"role": "roles/ml.modelUser", "members": [None]}]}, 400),
-        ({"bindings": [{"role": "roles/ml.modelUser", "members": [ADA], "condition": {"expression": "true"}}]}, 501),
+        ({"bindings": [{"role": "roles/ml.modelUser", "members": [ADA], "condition": {"expression": "true"}}]}, 400),
         ({"auditConfigs": [{"service": "allServices"}]}, 200), ({"nope": 1}, 400),
         ({"bindings": [{"role": "roles/ml.modelUser", "members": [f"user:u{n}@x.org" for n in range(1501)]}]}, 400),
         ({"bindings": [{"role": "roles/ml.modelUser", "members": [f"user:u{n}@x.org" for n in range(1500)]}]}, 200),

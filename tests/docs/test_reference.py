@@ -77,5 +77,5 @@ def _command_lines(text: str) -> list[str]:
     """Lines of code blocks that run mlgate, continued ones joined."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = [re.search(r"(?:^|\s|\$\(|\| )(mlgate [a-z][^|)&;]*)", line) for line in lines]
+    found = [re.search(r"(?:^|\s|\$\(|\| )(mlgate [a-z](?:'[^']*'|[^'|)&;])*)", line) for line in lines]
     return [match.group(1) for match in found if match]

@@ -56,7 +56,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> M
 )
 def test_a_wrong_body_is_told_what_is_wrong(reader: ModuleType, body: bytes, says: str) -> None:
     with pytest.raises(reader.Failed) as failed:
-        reader.read_instances(body)
+        reader.read_request(body)
     assert says in failed.value.text
     assert failed.value.text.endswith("(Error code: 1)")
 
@@ -73,7 +73,7 @@ def test_a_wrong_body_is_told_what_is_wrong(reader: ModuleType, body: bytes, say
 )
 def test_instances_are_read_with_base64_values_as_bytes(reader: ModuleType, instances: str, read: Any) -> None:
     body = f'{{"signature_name": "serving_default", "instances": {instances}}}'.encode()
-    assert reader.read_instances(body) == read
+    assert reader.read_request(body) == (read, {"signature_name": "serving_default"})
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_predictions_that_are_not_json_are_a_fault_of_the_outputs(reader: Module
 
 
 def model(predict: Any = None) -> Model:
-    return Model("sklearn", np.array, predict or iris().predict)
+    return Model("sklearn", lambda instances, fields: np.array(instances), predict or iris().predict)
 
 
 def asked(instances: Any) -> bytes:
@@ -113,7 +113,7 @@ def test_a_failure_of_the_model_carries_its_code() -> None:
     ((status, body),) = answer(model(), [asked([[1.0, 2.0]])])
     assert status == 400
     text = json.loads(body)["error"]
-    assert text.startswith("Prediction failed: Exception during sklearn prediction: ")
+    assert text.startswith("Failed to run the provided model: Exception during sklearn prediction: ")
     assert text.endswith("(Error code: 2)")
 
 

@@ -24,6 +24,7 @@ from mlgate.adapters.hosts.memory import MemoryModelHost
 from mlgate.adapters.hosts.sandbox import Sandbox
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
 from mlgate.adapters.runtimes import frameworks
+from mlgate.adapters.runtimes.pickled import load_pickled
 from mlgate.core.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, RpcError, Unavailable
 from mlgate.ports import ModelAnswer, ModelSpec
 from tests.hosts.models import Written, iris, model_class, spec
@@ -291,7 +292,7 @@ def test_a_model_of_another_version_names_both(tmp_path: Path) -> None:
 
     joblib.dump(Warns(), tmp_path / "model.joblib")
     with pytest.raises(frameworks.Failed, match=r"saved with scikit-learn 0\.1 and this environment has 9\.9"):
-        frameworks.load_pickled(str(tmp_path), "scikit-learn", "9.9")
+        load_pickled(str(tmp_path))
 
 
 def test_a_model_that_is_never_ready_is_stopped(folder: Path, sandbox: Sandbox) -> None:

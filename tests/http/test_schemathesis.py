@@ -47,6 +47,8 @@ def api(server: Server) -> Iterator[Api]:
     with Api(server) as made:
         made.new_project("fuzz-project")
         made.done(OWNER, "POST", "/v1/projects/fuzz-project/models", {"name": "m"})
+        group = made.done(OWNER, "POST", "/v1/groups", {"groupKey": {"id": "fuzz@example.com"}})
+        KNOWN["group"] = [group["response"]["name"].partition("/")[2], None]
         yield made
 
 

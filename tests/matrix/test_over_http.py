@@ -188,7 +188,7 @@ def test_a_denial_names_permission_and_resource_and_not_whether_it_exists(world:
         error = error_of(response)
         permission = row.requires.partition("+")[0]
         assert error["message"].startswith(f"Permission '{permission}' denied on resource 'projects/{HERE}")
-        assert error["message"].endswith("' (or it may not exist).")
+        assert error["message"].endswith(f"' (or it may not exist) for '{nobody.principal}'.")
         assert error["details"][0]["reason"] == "IAM_PERMISSION_DENIED"
         assert error["details"][0]["metadata"]["permission"] == permission
 

@@ -14,7 +14,9 @@ from itertools import pairwise
 import pytest
 
 from mlgate.core.iam import index as index_module
+from mlgate.core.iam.deny import DenyPolicy, DenyRule
 from mlgate.core.iam.evaluate import Grant, ancestry, decide
+from mlgate.core.iam.explain import explain
 from mlgate.core.iam.index import AccessIndex
 from mlgate.core.iam.policy import Binding, Policy
 from tests import twin, worlds
@@ -24,7 +26,7 @@ WORLDS = int(os.environ.get("MLGATE_FUZZ_WORLDS", "10000"))
 BATCHES = 10
 SOME = range(300)
 EVERY_QUESTION = [
-    Ask(who, permission, place)
+    Ask(who, permission, place, worlds.START + worlds.LONGEST)
     for who in dict.fromkeys(worlds.CALLERS)
     for permission in worlds.PERMISSIONS[:3]
     for place in worlds.PLACES[::3]
@@ -73,14 +75,14 @@ def disagreement(steps: Sequence[Step]) -> str:
         if isinstance(step, Change):
             step.apply(world, index)
             continue
-        who, permission, place = step.principal, step.permission, step.resource
         answers = {
-            "evaluate": decide(world, who, permission, place).allowed,
-            "index": index.is_allowed(who, permission, place),
-            "twin": twin.may(world, who, permission, place),
+            "evaluate": decide(world, step.question).allowed,
+            "index": step.of(index),
+            "twin": twin.may(world, step),
+            "explanation": explain(world, step.question).allowed,
         }
         if step is steps[-1]:
-            answers["new index"] = world.index().is_allowed(who, permission, place)
+            answers["new index"] = step.of(world.index())
         if len(set(answers.values())) > 1:
             return f"{step}: {answers}"
     return ""
@@ -117,6 +119,26 @@ def mix(rng: random.Random, policy: Policy) -> Policy:
     return Policy(tuple(rng.sample(more, len(more))))
 
 
+def test_a_deny_rule_beats_every_binding() -> None:
+    for seed in SOME:
+        world, index = made(seed)
+        rule = DenyRule(("allUsers",), ("*.*.*",))
+        for ask in random.Random(seed).sample(EVERY_QUESTION, 20):
+            Change("denials", list(ancestry(world, ask.resource))[-1], (DenyPolicy("no", (rule,)),)).apply(world, index)
+            assert not allows(world, index, ask)
+
+
+def test_adding_a_deny_rule_never_gives_access() -> None:
+    for seed in SOME:
+        rng = random.Random(seed)
+        world, index = made(seed)
+        before = [ask for ask in rng.sample(EVERY_QUESTION, 40) if not allows(world, index, ask)]
+        place = rng.choice(worlds.PLACES)
+        Change("denials", place, (*world.denials(place), worlds.deny(rng))).apply(world, index)
+        for ask in before:
+            assert not allows(world, index, ask)
+
+
 def test_adding_an_unconditional_binding_never_removes_access() -> None:
     for seed in SOME:
         rng = random.Random(seed)
@@ -146,22 +168,26 @@ def test_a_yes_names_a_real_grant_and_a_no_names_none() -> None:
     for seed in SOME:
         world, _ = made(seed)
         for ask in random.Random(seed).sample(EVERY_QUESTION, 20):
-            decision = decide(world, ask.principal, ask.permission, ask.resource)
-            assert decision.allowed == (decision.because is not None)
-            if decision.because:
+            decision = decide(world, ask.question)
+            if decision.allowed:
+                assert isinstance(decision.because, Grant)
                 assert is_real(world, decision.because, ask)
+            else:
+                assert not isinstance(decision.because, Grant)
 
 
 def is_real(world: SmallWorld, grant: Grant, ask: Ask) -> bool:
     """Each link of the explanation, looked up: place, binding, role, and every group down to the caller."""
     bindings: Iterable[Binding] = world.policies[grant.resource].bindings
-    bound = any(b.role == grant.role and grant.member in b.members and not b.condition for b in bindings)
+    bound = any((b.role, b.condition) == (grant.role, grant.condition) and grant.member in b.members for b in bindings)
+    met = not grant.condition or twin.said(grant.condition.expression, ask)
     chain = [grant.member, *grant.through[1:]]
     nested = all(inner in world.groups[outer] for outer, inner in pairwise(chain))
     last = world.groups[chain[-1]] if grant.through else (grant.member,)
     return (
         grant.resource in ancestry(world, ask.resource)
         and bound
+        and met is True
         and ask.permission in world.roles[grant.role]
         and (not grant.through or grant.through[0] == grant.member)
         and nested
@@ -175,8 +201,8 @@ def made(seed: int) -> tuple[SmallWorld, AccessIndex]:
 
 def allows(world: SmallWorld, index: AccessIndex, ask: Ask) -> bool:
     """The answer of the index, after making sure that it is the rule's."""
-    allowed = index.is_allowed(ask.principal, ask.permission, ask.resource)
-    assert allowed == decide(world, ask.principal, ask.permission, ask.resource).allowed
+    allowed = ask.of(index)
+    assert allowed == decide(world, ask.question).allowed
     return allowed
 
 
@@ -192,10 +218,13 @@ def test_an_index_from_which_everything_was_taken_is_empty() -> None:
             index.set_group(group, None)
         for resource in world.parents:
             index.set_parent(resource, None)
+        for resource in world.deny:
+            index.set_denials(resource, None)
         hands = index._hands
-        kept = index._policies, index._inside, index._around, index._parents, hands._numbers, hands._with
+        places = index._policies, index._walls, index._parents, index._naming
+        kept = *places, index._inside, index._around, hands._numbers, hands._with
         assert not any(kept)
-        assert not any(hands.masks)
+        assert not any(hands.masks + hands.possible)
         assert not any(hands._holders)
 
 
@@ -204,7 +233,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_module, "REMEMBERED_CIRCLES", 5)
     index = AccessIndex(worlds.PREDEFINED)
     for i in range(100):
-        index.is_allowed(f"user:u{i}@x.org", worlds.PERMISSIONS[0], "projects/p")
+        index.is_allowed(f"user:u{i}@x.org", worlds.PERMISSIONS[0], "projects/p", worlds.START)
         assert len(index._decisions) <= 10
         assert len(index._circles) <= 5
 
@@ -213,7 +242,7 @@ def test_a_hierarchy_that_is_a_cycle_ends_in_no() -> None:
     index = AccessIndex(worlds.PREDEFINED)
     index.set_parent("folders/2", "folders/3")
     index.set_parent("folders/3", "folders/2")
-    assert not index.is_allowed("user:ann@x.org", worlds.PERMISSIONS[0], "folders/2")
+    assert not index.is_allowed("user:ann@x.org", worlds.PERMISSIONS[0], "folders/2", worlds.START)
 
 
 def test_role_sets_that_nobody_holds_any_more_make_room_for_others() -> None:

@@ -383,7 +383,7 @@ def test_the_grant_that_let_a_change_happen_is_found_before_the_change(
         seen.append(record.hidden["metageneration"])
 
     monkeypatch.setattr(audit, "deciding_grant", deciding_grant)
-    monkeypatch.setattr(audit, "entry", lambda call, because, outcome: None)
+    monkeypatch.setattr(audit, "entry", lambda call, outcome: None)
     try:
         with store.write() as tx:
             tx.insert(Record("buckets/some-bucket", "bucket", "projects/p", "1", body, now, hidden=hidden))

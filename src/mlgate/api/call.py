@@ -13,8 +13,9 @@ from typing import Any, Protocol, TypeVar
 from mlgate.api.method import Method, Registry
 from mlgate.api.partial import Tree
 from mlgate.core.errors import NotFound, PermissionDenied
+from mlgate.core.iam.evaluate import Grant
 from mlgate.core.iam.roles import Role
-from mlgate.ports import Blobs, Clock, Ids, ModelHost, ModelSpec, Record, Store, Token, Transaction
+from mlgate.ports import Author, Blobs, Clock, Ids, ModelHost, ModelSpec, Optimizer, Record, Store, Token, Transaction
 from mlgate.settings import Settings
 from mlgate.snapshot import Snapshot
 
@@ -57,8 +58,13 @@ class Services:
     executor: Executor
     #: Directory of the deployed models; a version's files are in the folder of their digest.
     models_dir: Path
+    #: The Python of a version's environment, by the environment's directory.
+    interpreter: Callable[[str], str]
+    optimizer: Optimizer
     #: What each served version's process loads, by the version's uid (the prediction path's own memory).
     specs: dict[str, ModelSpec] = field(default_factory=dict)
+    #: Who waits for points of a study, by its name (`api/suggestions.py`).
+    waiting: dict[str, Any] = field(default_factory=dict)
     #: What /healthz adds to its answer, such as how model code is confined.
     health: Callable[[], dict[str, Any]] = dict
 
@@ -104,6 +110,12 @@ class Call:
     tx: Transaction = None  # type: ignore[assignment]  # STREAM handlers open their own
     #: Handlers may add what the audit entry should remember, such as a policy's change.
     detail: dict[str, Any] = field(default_factory=dict)
+    #: The grant that let a write in, as the audit log will tell it.
+    because: Grant | None = None
+    #: The roles that a change of a policy gives or takes, for conditions that ask.
+    modified_roles: tuple[str, ...] = ()
+    #: The store's revision before the call was first authorized.
+    decided: int = -1
     _now: datetime | None = None
 
     @property
@@ -128,12 +140,12 @@ class Call:
             self.services.identity.confirm(self.token)
 
     def may(self, permission: str, resource: str) -> bool:
-        return self.services.snapshot.decide(self.principal, permission, resource)
+        return self.services.snapshot.decide(self.principal, permission, resource, self.modified_roles)
 
     def require(self, permission: str, resource: str) -> None:
         """Raises PermissionDenied."""
         if not self.may(permission, resource):
-            raise denied(permission, resource)
+            raise denied(permission, resource, self.principal)
 
     async def on_thread(self, work: Callable[[Transaction], T], *, write: bool = False) -> T:
         """For STREAM handlers: run `work` on a thread, in a transaction of its own; a writing one authorizes the call
@@ -142,8 +154,11 @@ class Call:
         def unit() -> T:
             store = self.services.store
             with store.write() if write else store.read() as tx:
+                if not write and tx.revision() != self.decided:
+                    self.authorize()  # what is read is no newer than the decision to show it
                 if write:
                     self.authorize()
+                    tx.author = Author(self.principal, self.now)
                 return work(tx)
 
         return await asyncio.get_running_loop().run_in_executor(self.services.executor, unit)
@@ -156,10 +171,11 @@ class Call:
         return found
 
 
-def denied(permission: str, resource: str) -> PermissionDenied:
+def denied(permission: str, resource: str, principal: str) -> PermissionDenied:
     """The answer for a denial, the same whether the resource exists or not (AIP-211)."""
+    resource = resource or "the resource"
     return PermissionDenied(
-        f"Permission '{permission}' denied on resource '{resource}' (or it may not exist).",
+        f"Permission '{permission}' denied on resource '{resource}' (or it may not exist) for '{principal}'.",
         reason="IAM_PERMISSION_DENIED",
-        metadata={"permission": permission, "resource": resource},
+        metadata={"permission": permission, "resource": resource, "principal": principal},
     )

@@ -14,9 +14,21 @@ from mlgate.api.method import Method, Public, Registry, Style, Variable
 APIS: Mapping[tuple[str, str], str] = {
     ("ml", "v1"): "AI Platform Training & Prediction API, as served by mlgate",
     ("iam", "v1"): "Identity and Access Management API, as served by mlgate",
+    ("cloudasset", "v1"): "Cloud Asset API, as served by mlgate",
+    ("iam", "v2"): "Identity and Access Management API, as served by mlgate",
+    ("cloudidentity", "v1"): "Cloud Identity API, as served by mlgate",
+    ("policytroubleshooter", "v1"): "Policy Troubleshooter API, as served by mlgate",
+    ("policytroubleshooter", "v3"): "Policy Troubleshooter API, as served by mlgate",
     ("cloudresourcemanager", "v1"): "Cloud Resource Manager API, as served by mlgate",
+    ("cloudresourcemanager", "v2"): "Cloud Resource Manager API, as served by mlgate",
+    ("cloudresourcemanager", "v3"): "Cloud Resource Manager API, as served by mlgate",
 }
-_TYPES = {str: {"type": "string"}, int: {"type": "integer", "format": "int32"}, bool: {"type": "boolean"}}
+_TYPES: Mapping[type, Mapping[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer", "format": "int32"},
+    bool: {"type": "boolean"},
+    list[str]: {"type": "string", "repeated": True},
+}
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _SYSTEM = {
     "$.xgafv": "string", "access_token": "string", "alt": "string", "callback": "string", "fields": "string",
@@ -25,16 +37,16 @@ _SYSTEM = {
 }  # fmt: skip
 
 
-def document(registry: Registry, api: str, base_url: str) -> dict[str, Any]:
+def document(registry: Registry, api: str, base_url: str, version: str = "v1") -> dict[str, Any]:
     """The discovery document of one API, with this server's address as its root."""
     root = base_url.rstrip("/") + "/"
-    return {**_rootless(registry, api), "rootUrl": root, "baseUrl": root}
+    return {**_rootless(registry, api, version), "rootUrl": root, "baseUrl": root}
 
 
 @cache
-def _rootless(registry: Registry, api: str) -> dict[str, Any]:
+def _rootless(registry: Registry, api: str, version: str) -> dict[str, Any]:
     """All of the document that does not depend on who asks; drawn once."""
-    rows = [row for row in registry.rows if row.api == api]
+    rows = [row for row in registry.rows if (row.api, row.version) == (api, version)]
     schemas: dict[str, Any] = {}
     resources: dict[str, Any] = {}
     for row in rows:
@@ -42,6 +54,7 @@ def _rootless(registry: Registry, api: str) -> dict[str, Any]:
             if message is not None:
                 schemas.update({k: describe(m) for k, m in reachable(message).items()})
         *path, name = row.id.split(".")[1:]
+        path = path or [version]  # where Google's documents put a method of the API itself
         place: dict[str, Any] = {"resources": resources}
         for part in path:
             place = place.setdefault("resources", {}).setdefault(part, {})
@@ -50,10 +63,10 @@ def _rootless(registry: Registry, api: str) -> dict[str, Any]:
     return {
         "kind": "discovery#restDescription",
         "discoveryVersion": "v1",
-        "id": f"{api}:v1",
+        "id": f"{api}:{version}",
         "name": api,
-        "version": "v1",
-        "title": APIS[api, "v1"],
+        "version": version,
+        "title": APIS[api, version],
         "protocol": "rest",
         "servicePath": "",
         "batchPath": "batch",
@@ -65,10 +78,10 @@ def _rootless(registry: Registry, api: str) -> dict[str, Any]:
 
 
 def _method(row: Method, registry: Registry) -> dict[str, Any]:
-    several = len(registry.get(row.id)) > 1
+    forms = [other.template.variables for other in registry.get(row.id) if other.version == row.version]
     parameters: dict[str, Any] = {}
-    for variable in row.template.variables:
-        pattern = "^projects/.*$" if several else _pattern(variable)
+    for n, variable in enumerate(row.template.variables):
+        pattern = _pattern([form[n] for form in forms])
         parameters[variable.name] = {"type": "string", "location": "path", "required": True} | (
             {"pattern": pattern} if "/" in variable.pattern else {}
         )
@@ -101,8 +114,13 @@ def client_path(row: Method) -> str:
     return re.sub(r"\{([^}]*)\}", plain, row.path)
 
 
-def _pattern(variable: Variable) -> str:
-    return "^" + variable.pattern.replace("*", "[^/]+") + "$"
+def _pattern(forms: list[Variable]) -> str:
+    """What a parameter holds, in all the forms that its method has: `*`, too, for a segment in which they differ."""
+    segments = [form.pattern.split("/") for form in forms]
+    if len({len(one) for one in segments}) > 1:
+        return "^projects/.*$"
+    same = ["*" if len(set(each)) > 1 else each[0] for each in zip(*segments, strict=True)]
+    return "^" + "/".join(same).replace("*", "[^/]+") + "$"
 
 
 # ---------------------------------------------------------------------------------------------------------- OpenAPI
@@ -120,7 +138,7 @@ def openapi(registry: Registry) -> dict[str, Any]:
             "parameters": [
                 {"name": n, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}} for n in names
             ]
-            + [{"name": n, "in": "query", "schema": _TYPES[k]} for n, k in row.query.items()],
+            + [{"name": n, "in": "query", "schema": _query_schema(k)} for n, k in row.query.items()],
             "responses": {"200": {"description": "OK"}, "default": {"description": "google.rpc.Status as JSON"}},
             "security": [] if isinstance(row.requires, Public) else [{"bearer": []}],
         }
@@ -138,6 +156,11 @@ def openapi(registry: Registry) -> dict[str, Any]:
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _query_schema(kind: type) -> dict[str, Any]:
+    schema = {k: v for k, v in _TYPES[kind].items() if k != "repeated"}
+    return {"type": "array", "items": schema} if "repeated" in _TYPES[kind] else schema
 
 
 def _openapi_path(row: Method) -> tuple[str, list[str]]:

@@ -4,14 +4,16 @@
           -> handler in a transaction, authorized again there -> audit in the same transaction -> encode
 
 Authorization comes before validation, and a caller without the right learns nothing more: not whether the resource
-exists, not what is wrong with the body. It is repeated where time may have passed: after the body was read, and inside
-a writing transaction, where the store's revision is exact. So a slow upload cannot outlive a revocation.
+exists, not what is wrong with the body. (Where the body alone names the resource, it is read before, for that name
+only.) It is repeated where time may have passed: after the body was read, and inside a writing transaction, where the
+store's revision is exact. So a slow upload cannot outlive a revocation, and a reader who was revoked sees nothing that
+is newer than the revocation.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ import structlog
 from mlgate.api import audit, params, partial
 from mlgate.api.call import Call, Request, Response, Services, denied
 from mlgate.api.denials import Denials
+from mlgate.api.json_body import parse
 from mlgate.api.messages.message import Message, decode, encode
 from mlgate.api.method import Audit, Authenticated, Method, Style
 from mlgate.api.routing import Router
@@ -32,7 +35,7 @@ from mlgate.core.errors import (
     Unimplemented,
 )
 from mlgate.core.iam.principals import ANONYMOUS
-from mlgate.ports import Token
+from mlgate.ports import Author, Token
 
 log = structlog.get_logger("mlgate.api")
 
@@ -49,7 +52,7 @@ class Door:
     async def answer(self, request: Request) -> Response:
         """The answer to a request. Raises RpcError."""
         row, path = self._router.match(request.http, request.raw_path)
-        call = self._call(row, request, self.identify(request, row), path)
+        call = self._call(row, request, path)
         try:
             return await self._answer(call)
         except PermissionDenied as error:
@@ -58,7 +61,8 @@ class Door:
 
     async def _answer(self, call: Call) -> Response:
         row, request = call.method, call.request
-        self._authorize(call, self._services.snapshot.allows)
+        if row.on_body is None:
+            self._authorize(call, self._services.snapshot.allows)
         if row.handler is not None and row.runs is Style.STREAM:
             _read_query(call)
             return _finish(await row.handler(call), call)
@@ -76,20 +80,21 @@ class Door:
         bearer = _bearer(request, self._services.settings.access_token_parameter)
         if bearer:
             return self._services.identity.identify(bearer)
-        if row is None or isinstance(row.requires, Authenticated):
+        if row is None or isinstance(row.requires, Authenticated) or row.on_body is not None:
             raise _no_credentials()
         return None  # ANONYMOUS: a binding to allUsers may let them in, nothing else does
 
-    def _call(self, row: Method, request: Request, token: Token | None, path: dict[str, str]) -> Call:
-        """The call, on a snapshot that is brought up to date here."""
+    def _call(self, row: Method, request: Request, path: dict[str, str]) -> Call:
+        """Who calls for what, on a snapshot that is brought up to date before anything is decided."""
         services = self._services
-        services.snapshot.refresh()
+        decided = services.snapshot.refresh()
+        token = self.identify(request, row)
         whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
         names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}
-        raw = dict(request.query) if row.on else {}
-        resource = params.canonical(row.resource({**raw, **names}), services.snapshot) if _has(row, raw) else ""
+        raw = dict(request.query) if row.on and row.on_body is None else {}
+        resource = params.canonical(row.resource({**raw, **names}), services.snapshot)
         principal = token.principal if token is not None else ANONYMOUS
-        return Call(services, row, request, principal, resource, names, {}, token)
+        return Call(services, row, request, principal, resource, names, {}, token, decided=decided)
 
     # ------------------------------------------------------------------------------------------------------- may
 
@@ -110,7 +115,7 @@ class Door:
             projects = [project.name for project in list(snapshot.projects.values())]
             if any(snapshot.allows(call.principal, "storage.buckets.create", project) for project in projects):
                 return NotFound("The specified bucket does not exist.")
-        return denied(requires, call.resource or "the resource")
+        return denied(requires, call.resource, call.principal)
 
     def _note_denial(self, call: Call, error: PermissionDenied) -> None:
         log.info("denied", **_named(call))
@@ -121,10 +126,13 @@ class Door:
 
     def _unit(self, call: Call, data: bytes) -> Response:
         """Everything that happens on a thread: decode, handler, audit, commit."""
-        call.authorize()
         row = call.method
+        if row.on_body is not None:
+            call.resource = params.canonical(row.resource(_named_by(row.on_body, data)), self._services.snapshot)
+        decided = self._services.snapshot.refresh()
+        call.authorize()
         _read_query(call)
-        body = decode(row.takes, _parse(data)) if row.takes is not None else None
+        body = decode(row.takes, parse(data)) if row.takes is not None else None
         if row.takes is None and data.strip() not in (b"", b"{}") and row.http in ("GET", "DELETE"):
             raise InvalidArgument("This method takes no body.")
         if row.handler is None:
@@ -132,23 +140,26 @@ class Door:
             raise Unimplemented(f"{row.id} is not implemented by this server.")
         if row.runs is Style.READ:
             with self._services.store.read() as call.tx:
+                if call.tx.revision() != decided:
+                    call.authorize()  # what is read now is no newer than the decision to show it
                 self._check_also(call, body)
                 result = _run(call, body)
             return _finish(result, call)
         with self._services.store.write() as call.tx:
             call.authorize()  # nobody else can write now: this answer still holds at the commit
+            call.tx.author = Author(call.principal, call.now)
             self._check_also(call, body)
-            because = audit.deciding_grant(call) if row.audit is Audit.ADMIN_WRITE else None
+            call.because = audit.deciding_grant(call) if row.audit is Audit.ADMIN_WRITE else None
             result = _run(call, body)
             if row.audit is Audit.ADMIN_WRITE:
-                call.tx.audit(audit.entry(call, because, "OK"))
+                call.tx.audit(audit.entry(call, "OK"))
         log.info("written", **_named(call))
         return _finish(result, call)
 
     def _check_also(self, call: Call, body: Message | None) -> None:
         for need in call.method.also(call, body) if call.method.also else ():
             if not any(call.may(permission, need.resource) for permission in need.permissions):
-                raise denied(need.permissions[0], need.resource)
+                raise denied(need.permissions[0], need.resource, call.principal)
 
 
 def _no_credentials() -> Unauthenticated:
@@ -182,11 +193,13 @@ def _run(call: Call, body: Message | None) -> Any:
     return handler(call) if body is None else handler(call, body)
 
 
-def _has(row: Method, raw: dict[str, str]) -> bool:
-    """Whether the request names the resource that the row speaks of; without it nothing can be allowed."""
-    if "{project}" in row.on and "project" not in raw and not any(v.name == "project" for v in row.template.variables):
-        return False
-    return bool(row.on or row.template.variables)
+def _named_by(on_body: Callable[[Mapping[str, Any]], Mapping[str, str]], data: bytes) -> Mapping[str, str]:
+    """What the body gives for the resource's name; what is wrong with it is told after authorization."""
+    try:
+        body = parse(data)
+    except InvalidArgument:
+        body = None
+    return on_body(body if isinstance(body, dict) else {})
 
 
 def _bearer(request: Request, parameter: bool) -> str:
@@ -201,18 +214,6 @@ def _bearer(request: Request, parameter: bool) -> str:
                 f"{name} in a query string is not accepted here: send it in the Authorization header."
             )
     return ""
-
-
-def _parse(data: bytes) -> Any:
-    """The JSON value of a body; nothing reads as an empty object (api.md rule 4)."""
-    if not data.strip():
-        return {}
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"The body is not JSON: {error}.") from None
-    except RecursionError:
-        raise InvalidArgument("The body is nested too deeply.") from None
 
 
 def _finish(result: Any, call: Call) -> Response:

@@ -76,6 +76,8 @@ class Method:
     takes: type[Message] | None = None
     gives: type[Message] | None = None
     on: str = ""
+    #: Where the body names the resource on which `requires` is checked: what its JSON object gives `on`.
+    on_body: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     query: Mapping[str, type] = field(default_factory=dict)
     audit: Audit = Audit.ADMIN_READ
     style: Style | None = None
@@ -97,10 +99,20 @@ class Method:
     def api(self) -> str:
         return self.id.partition(".")[0]
 
+    @property
+    def version(self) -> str:
+        """`v1` of a path that begins so; "" for another."""
+        first = self.template.segments[0]
+        return first if re.fullmatch(r"v\d\w*", first) else ""
+
     def resource(self, parameters: Mapping[str, Any]) -> str:
-        """The name of the resource on which `requires` is checked."""
+        """The name of the resource on which `requires` is checked; "" when a parameter is missing: nobody holds
+        anything there."""
         if self.on:
-            return self.on.format_map(parameters)
+            try:
+                return self.on.format_map(parameters)
+            except KeyError:
+                return ""
         return str(parameters[self.template.variables[0].name]) if self.template.variables else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from mlgate.api.method import Method
 from mlgate.core.errors import InvalidArgument, Unimplemented
@@ -22,7 +22,8 @@ _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 def decode_query(row: Method, query: list[tuple[str, str]]) -> dict[str, Any]:
     """The parameters by name, each spelt in camelCase or snake_case. Raises InvalidArgument for one that is unknown or
-    not of its type, Unimplemented for a representation that this server does not have."""
+    not of its type, Unimplemented for a representation that this server does not have. One whose type is a list may be
+    given several times."""
     found: dict[str, Any] = {}
     for name, value in query:
         known = name if name in row.query or name in SYSTEM else _camel(name)
@@ -30,7 +31,10 @@ def decode_query(row: Method, query: list[tuple[str, str]]) -> dict[str, Any]:
         if kind is None:
             message = f'Invalid JSON payload received. Unknown name "{name[:100]}": Cannot bind query parameter.'
             raise InvalidArgument(message, fields=[(name[:100], message)])
-        found[known] = _convert(name, value, kind)
+        if get_origin(kind) is list:
+            found.setdefault(known, []).append(_convert(name, value, get_args(kind)[0]))
+        else:
+            found[known] = _convert(name, value, kind)
     if found.get("alt", "json") not in ("json", "media") or (found.get("alt") == "media" and "alt" not in row.query):
         raise Unimplemented(f"alt={found['alt'][:50]} is not implemented by this server: use alt=json.")
     if found.get("callback"):

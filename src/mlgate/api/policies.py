@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from mlgate.api.audit import deciding_grant
 from mlgate.api.call import Call
 from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.policies import (
@@ -30,19 +34,29 @@ _CONFLICT = (
     "The request's ETag did not match the current policy's ETag."
 )
 MAX_ASKED = 100
+VERSIONS = (0, 1, 3)
+#: The version that has conditions.
+WITH_CONDITIONS = 3
 _RECORD_KINDS = {
     roles.MODEL: "model",
     roles.PROJECT: "project",
+    roles.FOLDER: "folder",
     roles.BUCKET: "bucket",
     roles.SERVICE_ACCOUNT: "serviceAccount",
     roles.ORGANIZATION: "organization",
 }
 
 
-def get_policy(call: Call, name: str, kind: str) -> Policy:
-    """The policy of a resource. Raises NotFound for a resource that does not exist."""
+def get_policy(call: Call, name: str, kind: str, version: int = 0) -> Policy:
+    """The policy of a resource, in the form of a version: 3 shows conditions, a lower one what a reader that does not
+    know them can show. Raises NotFound for a resource that does not exist, InvalidArgument for a version that is none.
+    """
+    if version not in VERSIONS:
+        message = f"requestedPolicyVersion {version} is invalid: use 0, 1 or 3."
+        raise InvalidArgument(message, fields=[("options.requestedPolicyVersion", message)])
     call.record(name, _RECORD_KINDS[kind])
-    return to_wire(call.tx.policy(name) or core.EMPTY)
+    policy = call.tx.policy(name) or core.EMPTY
+    return to_wire(policy if version == WITH_CONDITIONS else _without_conditions(policy))
 
 
 def set_policy(call: Call, name: str, kind: str, body: SetIamPolicyRequest) -> Policy:
@@ -50,7 +64,10 @@ def set_policy(call: Call, name: str, kind: str, body: SetIamPolicyRequest) -> P
 
     1. A given etag must be the current one (Aborted otherwise); without one the write is blind.
     2. The mask says which parts are replaced; by default bindings and etag.
-    3. The new policy must be valid for this kind of resource (InvalidArgument), and leave a project its owner.
+    3. Bindings with conditions are only replaced by a writer who knows them: one that says version 3.
+    4. The new policy must be valid for this kind of resource (InvalidArgument), and leave a project its owner.
+    5. The caller must hold the permission for a change of just these roles (PermissionDenied): a condition may limit
+       which roles somebody hands out.
     """
     record = call.record(name, _RECORD_KINDS[kind])
     if body.policy is None:
@@ -64,25 +81,40 @@ def set_policy(call: Call, name: str, kind: str, body: SetIamPolicyRequest) -> P
     if unknown := mask - {"bindings", "etag", "version", "auditConfigs"}:
         message = f'updateMask: "{min(unknown)[:100]}" is no field of a policy.'
         raise InvalidArgument(message, fields=[("updateMask", message)])
+    if "bindings" in mask and current.is_conditional and wanted.version != WITH_CONDITIONS:
+        message = (
+            f"The policy of {name} has conditions, which this change would lose: read it with "
+            "options.requestedPolicyVersion=3 and write it with version 3."
+        )
+        raise InvalidArgument(message, fields=[("policy.version", message)])
     changed = replace(
         current,
         bindings=wanted.bindings if "bindings" in mask else current.bindings,
         audit_configs=wanted.audit_configs if "auditConfigs" in mask else current.audit_configs,
-        version=wanted.version,
+        version=wanted.version if "bindings" in mask else WITH_CONDITIONS,
     )
     checked = validated(
         changed,
         kind,
         call.services.roles,
         lambda role: _is_custom_role(call.tx, role, project_of(name) or record.parent),
-        lambda member: _is_missing_account(call, member),
+        lambda member: is_missing(call, member),
     )
     if kind == roles.PROJECT and OWNER in {b.role for b in (*current.bindings, *checked.bindings)}:
         check_keeps_owner(checked)
+    _authorize_change(call, delta(current, checked))
     stored = call.tx.set_policy(name, checked)
     assert stored is not None
     call.detail["policyDelta"] = delta(current, stored)
     return to_wire(stored)
+
+
+def _authorize_change(call: Call, changes: list[dict[str, Any]]) -> None:
+    """Authorize once more, now that it is known which roles are given or taken."""
+    call.modified_roles = tuple(dict.fromkeys(change["role"] for change in changes))
+    call.authorize()
+    if call.because is not None and call.because.condition is not None:
+        call.because = deciding_grant(call)
 
 
 def test_permissions(call: Call, name: str, kind: str, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
@@ -123,11 +155,28 @@ def to_wire(policy: core.Policy) -> Policy:
         for b in policy.bindings
     ]
     return Policy(
-        version=policy.version if bindings else None,
+        version=(WITH_CONDITIONS if policy.is_conditional else 1) if bindings else None,
         bindings=bindings,
         etag=policy.etag,
         audit_configs=[decode(AuditConfig, dict(config)) for config in policy.audit_configs],
     )
+
+
+def _without_conditions(policy: core.Policy) -> core.Policy:
+    """For a reader that does not know conditions: a role under a condition gets a name that cannot be written back."""
+    return replace(
+        policy,
+        bindings=tuple(
+            replace(b, role=f"{b.role}_withcond_{_digest(b.condition)}", condition=None) if b.condition else b
+            for b in policy.bindings
+        ),
+    )
+
+
+def _digest(condition: core.Condition) -> str:
+    """20 hexadecimal digits, the same for the same condition."""
+    text = json.dumps(core.condition_to_plain(condition), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def from_wire(policy: Policy) -> core.Policy:
@@ -145,13 +194,22 @@ def _condition(expr: Expr | None) -> core.Condition | None:
     return core.Condition(expr.expression or "", expr.title or "", expr.description or "") if expr else None
 
 
-def delta(before: core.Policy, after: core.Policy) -> list[dict[str, str]]:
-    """What a change added and removed, one entry a role and member (Cloud Audit Logs' bindingDeltas)."""
-    old = {(b.role, m) for b in before.bindings for m in b.members}
-    new = {(b.role, m) for b in after.bindings for m in b.members}
-    return [{"action": "REMOVE", "role": r, "member": m} for r, m in sorted(old - new)] + [
-        {"action": "ADD", "role": r, "member": m} for r, m in sorted(new - old)
+def delta(before: core.Policy, after: core.Policy) -> list[dict[str, Any]]:
+    """What a change added and removed, one entry a role, member and condition (Cloud Audit Logs' bindingDeltas)."""
+    old, new = _grants(before), _grants(after)
+    return [_entry("REMOVE", *grant) for grant in old if grant not in new] + [
+        _entry("ADD", *grant) for grant in new if grant not in old
     ]
+
+
+def _grants(policy: core.Policy) -> dict[tuple[str, str, core.Condition | None], None]:
+    """Every grant of the policy once, in order."""
+    return {(b.role, member, b.condition): None for b in policy.bindings for member in b.members}
+
+
+def _entry(action: str, role: str, member: str, condition: core.Condition | None) -> dict[str, Any]:
+    entry = {"action": action, "role": role, "member": member}
+    return {**entry, "condition": core.condition_to_plain(condition)} if condition else entry
 
 
 def _is_custom_role(tx: Transaction, role: str, project: str) -> bool:
@@ -159,10 +217,12 @@ def _is_custom_role(tx: Transaction, role: str, project: str) -> bool:
     return role.startswith((f"{project}/roles/", "organizations/")) and tx.fact("role", role) is not None
 
 
-def _is_missing_account(call: Call, member: str) -> bool:
-    """An address of one of our own projects' service accounts that nobody has: refused, or its next owner would find
-    rights waiting."""
+def is_missing(call: Call, member: str) -> bool:
+    """A group, or an address of one of our own projects' service accounts, that nobody has: refused, or its next owner
+    would find rights waiting."""
     kind, _, email = member.partition(":")
+    if kind == "group":
+        return call.tx.fact("group", member) is None
     if kind != "serviceAccount" or not email.endswith(SERVICE_ACCOUNT_SUFFIX):
         return False
     project = email.partition("@")[2].removesuffix(SERVICE_ACCOUNT_SUFFIX)

@@ -10,13 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from mlgate.api.method import Method
 from mlgate.core.errors import InvalidArgument, NotFound
+from mlgate.core.names import attachment_point
 
 #: Paths whose last segment may hold a colon: object names.
 _STORAGE_ROOTS = frozenset({"storage", "upload", "resumable", "download"})
+#: The collection whose ids are full resource names with encoded slashes (iam v2). They stay encoded in parameters; the
+#: resource that such an id names is one parameter more.
+_ATTACHED = "policies"
 #: An object's name is at most 1,024 bytes, three characters each when encoded; every other id is far shorter.
 MAX_PATH, MAX_ID = 4096, 256
 _FORBIDDEN = re.compile(r"[/:\x00-\x1f\x7f]|\.\.")
@@ -68,12 +72,22 @@ class Router:
 def _parameters(row: Method, raw: list[str]) -> dict[str, str]:
     storage = raw[0] in _STORAGE_ROOTS
     found = {}
+    if row.template.segments[1:3] == (_ATTACHED, "*"):
+        full_name = _full_name(raw[2])
+        found["attachmentPoint"] = attachment_point(full_name)
+        raw = [*raw[:2], quote(quote(full_name, safe=""), safe=""), *raw[3:]]  # one encoding is taken off below
     for variable in row.template.variables:
         ids = [_decode(segment, storage) for segment in raw[variable.start : variable.stop]]
         if any(len(one) > MAX_ID for one in ids) and not variable.name.lower().endswith("object"):
             raise InvalidArgument(f"The path holds an id of more than {MAX_ID} characters.")
         found[variable.name] = "/".join(ids)
     return found
+
+
+def _full_name(segment: str) -> str:
+    """The name in a segment that was encoded once, or twice: then the first decoding brings no slash to light."""
+    text = _decode(segment, storage=True)
+    return text if "/" in text else _decode(text, storage=True)
 
 
 def _decode(segment: str, storage: bool) -> str:

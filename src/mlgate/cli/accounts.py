@@ -83,6 +83,7 @@ add_policy_verbs(
             f"{_S}.getIamPolicy", query={"options.requestedPolicyVersion": 3}, resource=account_name(email)
         ),
         lambda client, email, policy: client.call(f"{_S}.setIamPolicy", wrapped(policy), resource=account_name(email)),
+        lambda client, email: account_name(email),
     ),
 )
 

@@ -31,7 +31,7 @@ def serve(
     from mlgate.logs import configure
     from mlgate.serve import Supervisor
 
-    settings = _load(
+    settings = load_settings(
         data_dir=data_dir, host=host, port=port, workers=workers, public_url=public_url, database_url=database_url
     )
     configure(settings.log_level, role="supervisor")
@@ -48,7 +48,7 @@ def init(
     """Create the database, the organization, and a first project. Refuses to run twice."""
     from mlgate import app
 
-    settings = _load(data_dir=data_dir, database_url=database_url)
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
     app.initialize(settings, owner, project)
     typer.echo(f"Created project {project} with Owner {owner} in {settings.data_dir}.", err=True)
     typer.echo(f"Next: mlgate serve --data-dir {settings.data_dir}", err=True)
@@ -67,7 +67,9 @@ def token(
     match = re.fullmatch(r"(\d{1,9})s?", lifetime)
     if not match:
         raise typer.BadParameter(f'"{lifetime}" is no lifetime: write seconds, such as 3600s.', param_hint="--lifetime")
-    bearer, _ = app.issue_token(_load(data_dir=data_dir, database_url=database_url), principal, float(match.group(1)))
+    bearer, _ = app.issue_token(
+        load_settings(data_dir=data_dir, database_url=database_url), principal, float(match.group(1))
+    )
     typer.echo(bearer)
 
 
@@ -92,7 +94,7 @@ def settings() -> list[dict[str, str]]:
     ]
 
 
-def _load(**given: object) -> Settings:
+def load_settings(**given: object) -> Settings:
     from mlgate.settings import load
 
     try:

@@ -11,6 +11,7 @@ from mlgate.cli.client import Client
 from mlgate.cli.names import bucket_id
 from mlgate.cli.policies import Kind, add_policy_verbs
 from mlgate.cli.verbs import Limit, verb, words
+from mlgate.core.names import bucket_name
 
 group = words("Buckets: create, list, delete, share.")
 
@@ -58,5 +59,6 @@ add_policy_verbs(
             f"{_B}.getIamPolicy", query={"optionsRequestedPolicyVersion": 3}, bucket=bucket_id(bucket)
         ),
         lambda client, bucket, policy: client.call(f"{_B}.setIamPolicy", policy, bucket=bucket_id(bucket)),
+        lambda client, bucket: bucket_name(bucket_id(bucket)),
     ),
 )

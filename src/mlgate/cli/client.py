@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlgate.api.method import Method
     from mlgate.cli.wire_log import WireLog
 
-Query = Mapping[str, str | int | bool | None]
+Query = Mapping[str, str | int | bool | list[str] | None]
 _TABLES = {"cloudresourcemanager": "resourcemanager"}
 _CONNECT_SECONDS, _READ_SECONDS = 10, 300
 

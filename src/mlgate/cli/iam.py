@@ -6,13 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mlgate.cli import accounts, roles
+from mlgate.cli import access, accounts, deny_policies, roles, troubleshoot
 from mlgate.cli.client import Client
 from mlgate.cli.verbs import Limit, verb, words
 
-group = words("Service accounts, roles and permissions.")
+group = words("Service accounts, roles, deny policies and permissions.")
 group.add_typer(accounts.group, name="service-accounts")
 group.add_typer(roles.group, name="roles")
+group.add_typer(deny_policies.group, name="policies")
+verb(group, told=troubleshoot.told)(troubleshoot.troubleshoot)
+access.add_to(group)
 
 FullName = Annotated[
     str, typer.Argument(metavar="RESOURCE", help="Full name, such as //ml.googleapis.com/projects/P/models/M.")

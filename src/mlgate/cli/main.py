@@ -9,15 +9,23 @@ import typer
 
 from mlgate import __version__
 from mlgate.cli import (
+    access,
     admin,
     auth,
     config,
+    folders,
     iam,
+    identity,
     models,
     operations,
+    organizations,
     predict,
     projects,
+    runtimes,
     storage,
+    studies,
+    trials,
+    troubleshoot,
     verbs,
     versions,
 )
@@ -45,13 +53,21 @@ def options(
 program.add_typer(models.group, name="models")
 program.add_typer(versions.group, name="versions")
 verbs.verb(program)(predict.predict)
+program.add_typer(studies.group, name="studies")
+program.add_typer(trials.group, name="trials")
 program.add_typer(operations.group, name="operations")
 program.add_typer(projects.group, name="projects")
+program.add_typer(folders.resource_manager, name="resource-manager")
+program.add_typer(organizations.group, name="organizations")
 program.add_typer(iam.group, name="iam")
+program.add_typer(troubleshoot.group, name="policy-troubleshoot")
+program.add_typer(access.asset, name="asset")
+program.add_typer(identity.group, name="identity")
 program.add_typer(storage.group, name="storage")
 program.add_typer(auth.group, name="auth")
 program.add_typer(config.group, name="config")
 program.add_typer(admin.group, name="admin")
+program.add_typer(runtimes.group, name="runtimes")
 program.command("serve")(admin.serve)
 verbs.verb(program, columns=("variable", "value", "from", "about"))(admin.settings)
 

@@ -50,6 +50,18 @@ def list_models(
     return client.listed(f"{_M}.list", "models", {"filter": filter}, limit, parent=project_name(client.project))
 
 
+@verb(group, columns=("name.basename()", "defaultVersion.name.basename()"))
+def search(
+    client: Client,
+    permission: Annotated[str | None, typer.Option(help="Such as ml.models.predict; else ml.models.get.")] = None,
+    limit: Limit = None,
+) -> Any:
+    """List the models of a project that you may read, or use: those that were shared with you."""
+    return client.listed(
+        "mlgate.models.search", "models", {"permission": permission}, limit, parent=project_name(client.project)
+    )
+
+
 @verb(group)
 def describe(client: Client, model: Model) -> Any:
     """Show a model and its default version."""
@@ -82,9 +94,12 @@ add_policy_verbs(
     group,
     Kind(
         "model",
-        lambda client, model: client.call(f"{_M}.getIamPolicy", resource=model_name(client, model)),
+        lambda client, model: client.call(
+            f"{_M}.getIamPolicy", query={"options.requestedPolicyVersion": 3}, resource=model_name(client, model)
+        ),
         lambda client, model, policy: client.call(
             f"{_M}.setIamPolicy", wrapped(policy), resource=model_name(client, model)
         ),
+        model_name,
     ),
 )

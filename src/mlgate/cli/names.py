@@ -9,6 +9,8 @@ from mlgate.cli.failure import Failure
 from mlgate.core.iam.principals import SERVICE_ACCOUNT_SUFFIX
 from mlgate.core.names import join
 
+_SINGULAR = {"studies": "study"}
+
 
 def project_name(project_id: str) -> str:
     return join("", "projects", _one_segment("project", project_id.removeprefix("projects/")))
@@ -20,6 +22,18 @@ def model_name(client: Client, model: str) -> str:
 
 def version_name(client: Client, version: str, model: str) -> str:
     return _below(lambda: model_name(client, model), "versions", version)
+
+
+def location_name(client: Client, location: str) -> str:
+    return _below(lambda: project_name(client.project), "locations", location)
+
+
+def study_name(client: Client, study: str, location: str) -> str:
+    return _below(lambda: location_name(client, location), "studies", study)
+
+
+def trial_name(client: Client, trial: str, study: str, location: str) -> str:
+    return _below(lambda: study_name(client, study, location), "trials", trial)
 
 
 def operation_name(client: Client, operation: str) -> str:
@@ -49,7 +63,7 @@ def bucket_id(bucket: str) -> str:
 def _below(parent: Callable[[], str], collection: str, text: str) -> str:
     if text.startswith("projects/"):
         return text
-    return join(parent(), collection, _one_segment(collection.removesuffix("s"), text))
+    return join(parent(), collection, _one_segment(_SINGULAR.get(collection, collection.removesuffix("s")), text))
 
 
 def _one_segment(kind: str, text: str) -> str:

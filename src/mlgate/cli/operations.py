@@ -31,20 +31,24 @@ def list_operations(
 @verb(group)
 def describe(client: Client, operation: Operation) -> Any:
     """Show an operation."""
-    return client.call(f"{_O}.get", name=operation_name(client, operation))
+    name = operation_name(client, operation)
+    return client.call(waiting.method(name, "get"), name=name)
 
 
 @verb(group)
 def wait(client: Client, operation: Operation) -> Any:
     """Wait until an operation is done, and print what it made."""
     name = operation_name(client, operation)
-    return waiting.result(client, client.call(f"{_O}.get", name=name), f"Waiting for operation [{operation}]")
+    return waiting.result(
+        client, client.call(waiting.method(name, "get"), name=name), f"Waiting for operation [{operation}]"
+    )
 
 
 @verb(group)
 def cancel(client: Client, operation: Operation) -> Any:
     """Ask a running operation to stop."""
-    client.call(f"{_O}.cancel", name=operation_name(client, operation))
+    name = operation_name(client, operation)
+    client.call(waiting.method(name, "cancel"), name=name)
     output.note(f"Asked operation [{operation}] to stop.")
 
 

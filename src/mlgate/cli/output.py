@@ -1,9 +1,11 @@
 """How answers are shown: YAML unless asked otherwise, lists as a table, always the same for the same answer.
 
-    --format yaml | json | table(FIELD, ...) | value(FIELD, ...)      FIELD is name, name.basename(), metadata.state
+    --format yaml | json | table(FIELD, ...) | csv(FIELD, ...) | value(FIELD, ...)
+    FIELD is name, name.basename(), metadata.state
 
 Keys are sorted, as Google's tool sorts them: that puts `members` before `role` and `etag` last. Text that others chose
-(names, descriptions) is shown without its control characters, which could rewrite a terminal.
+(names, descriptions) is shown without its control characters, which could rewrite a terminal; in CSV it cannot become a
+formula of the spreadsheet that opens it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from mlgate.cli.failure import Failure
 from mlgate.core.names import id_of
 
 _BASENAME = ".basename()"
-_FORMAT = re.compile(r"(yaml|json|table|value)(?:\((.*)\))?")
+_FORMAT = re.compile(r"(yaml|json|table|csv|value)(?:\((.*)\))?")
+
+_FORMULA = re.compile(r"(?![+-]?\d+(\.\d+)?$)[=+\-@]")
 
 
 def check_format(text: str) -> tuple[str, list[str]]:
@@ -26,9 +30,8 @@ def check_format(text: str) -> tuple[str, list[str]]:
     match = _FORMAT.fullmatch(text.strip())
     fields = [field.strip() for field in (match.group(2) or "").split(",") if field.strip()] if match else []
     if not match or (match.group(1) == "value" and not fields):
-        raise Failure(
-            "INVALID_ARGUMENT", f'"{text}" is no format: use yaml, json, table(FIELD,...) or value(FIELD,...).'
-        )
+        formats = "yaml, json, table(FIELD,...), csv(FIELD,...) or value(FIELD,...)"
+        raise Failure("INVALID_ARGUMENT", f'"{text}" is no format: use {formats}.')
     return match.group(1), fields
 
 
@@ -43,11 +46,14 @@ def show(value: Any, format: str, columns: Sequence[str] = ()) -> None:
         print(to_yaml(value), end="")
     else:
         items = value if isinstance(value, list) else [value]
-        rows = [[_text(_pick(item, field)) for field in fields or columns or _keys(items)] for item in items]
+        heads = fields or columns or _keys(items)
+        rows = [[_text(_pick(item, field)) for field in heads] for item in items]
         if kind == "value":
             sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
+        elif kind == "csv":
+            _csv(heads, rows)
         else:
-            _table(fields or columns or _keys(items), rows)
+            _table(heads, rows)
 
 
 def to_yaml(value: Any) -> str:
@@ -84,12 +90,25 @@ def _table(columns: Sequence[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _csv(columns: Sequence[str], rows: list[list[str]]) -> None:
+    """RFC 4180, with a quotation mark before what a spreadsheet would take for a formula."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(column.removesuffix(_BASENAME) for column in columns)
+    writer.writerows([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
+
+
 def _keys(items: Sequence[Any]) -> list[str]:
     return sorted({key for item in items if isinstance(item, dict) for key in item})
 
 
 def _pick(value: Any, field: str) -> Any:
-    for part in field.removesuffix(_BASENAME).split("."):
+    parts = field.removesuffix(_BASENAME).split(".")
+    for n, part in enumerate(parts):
+        if isinstance(value, list):
+            inner = [_pick(item, ".".join(parts[n:])) for item in value]
+            return ",".join(_text(item) for item in inner if item is not None)
         value = value.get(part) if isinstance(value, dict) else None
     return id_of(value) if field.endswith(_BASENAME) and isinstance(value, str) else value
 

@@ -7,6 +7,7 @@ gigabytes), more than one document, or anything that is no policy.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import yaml
 from mlgate.cli.failure import Failure
 
 _MOST_BYTES = 1 << 20
-_FIELDS = frozenset({"bindings", "etag", "version", "auditConfigs"})
+#: What an IAM policy may hold, the first two above all.
+_FIELDS = ("bindings", "etag", "version", "auditConfigs")
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,8 +38,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_policy(file: Path) -> dict[str, Any]:
-    """The policy in a file, or on standard input for "-". Raises Failure that says what is wrong."""
+def read_policy(file: Path, fields: Sequence[str] = _FIELDS) -> dict[str, Any]:
+    """The policy in a file, or on standard input for "-", of these fields. Raises Failure that says what is wrong."""
     try:
         with sys.stdin.buffer if str(file) == "-" else file.open("rb") as source:
             raw = source.read(_MOST_BYTES + 1)
@@ -49,13 +51,14 @@ def read_policy(file: Path) -> dict[str, Any]:
         policy = yaml.load(raw, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Failure("INVALID_ARGUMENT", f"{file} is neither JSON nor YAML: {error}") from None
-    return _checked(policy, file)
+    return _checked(policy, file, fields)
 
 
-def _checked(policy: Any, file: Path) -> dict[str, Any]:
+def _checked(policy: Any, file: Path, fields: Sequence[str]) -> dict[str, Any]:
     if not isinstance(policy, dict):
-        raise Failure("INVALID_ARGUMENT", f"{file} holds no policy: expected an object with bindings and etag.")
-    if unknown := set(policy) - _FIELDS:
+        most = " and ".join(fields[:2])
+        raise Failure("INVALID_ARGUMENT", f"{file} holds no policy: expected an object with {most}.")
+    if unknown := set(policy) - set(fields):
         raise Failure("INVALID_ARGUMENT", f'{file}: "{min(unknown)}" is no field of a policy.')
     if not isinstance(policy.get("etag", ""), str):
         raise Failure("INVALID_ARGUMENT", f"{file}: write the etag in quotes.")

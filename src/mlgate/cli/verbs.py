@@ -27,7 +27,7 @@ from mlgate.core.errors import RpcError
 Verb = Callable[..., Any]
 
 Project = Annotated[str, typer.Option(help="The project; else MLGATE_PROJECT, else the one that config set saved.")]
-Format = Annotated[str, typer.Option(help="yaml, json, table(FIELD,...) or value(FIELD,...).", metavar="FORMAT")]
+Format = Annotated[str, typer.Option(help="yaml, json, table(FIELD,...), csv(...) or value(...).", metavar="FORMAT")]
 LogHttp = Annotated[bool, typer.Option("--log-http", help="Print requests and responses, without secrets.")]
 Limit = Annotated[int | None, typer.Option(help="Show at most this many.", min=1)]
 
@@ -37,20 +37,29 @@ def words(help: str) -> typer.Typer:
     return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-def verb(group: typer.Typer, name: str = "", *, columns: Sequence[str] = ()) -> Callable[[Verb], Verb]:
-    """Make a function a command of the group, named after it. `columns` are what its table shows."""
+def verb(
+    group: typer.Typer, name: str = "", *, columns: Sequence[str] = (), told: Callable[[Any], str] | None = None
+) -> Callable[[Verb], Verb]:
+    """Make a function a command of the group, named after it. `columns` are what its table shows; `told` is how a
+    person reads the answer, where no format is asked for."""
 
     def decorate(function: Verb) -> Verb:
-        group.command(name or function.__name__.strip("_").replace("_", "-"))(_command(function, columns))
+        group.command(name or function.__name__.strip("_").replace("_", "-"))(_command(function, columns, told))
         return function
 
     return decorate
 
 
-def _command(function: Verb, columns: Sequence[str]) -> Verb:
+def _command(function: Verb, columns: Sequence[str], told: Callable[[Any], str] | None) -> Verb:
     signature = inspect.signature(function, eval_str=True)
     own = [p for p in signature.parameters.values() if p.name != "client"]
     remote = len(own) < len(signature.parameters)
+
+    def show(answer: Any, format: str) -> None:
+        if told is not None and not format:
+            print(output.printable(told(answer)))
+        else:
+            output.show(answer, format, columns)
 
     @wraps(function)
     def command(context: typer.Context, format: str, project: str = "", log_http: bool = False, **given: Any) -> None:
@@ -58,9 +67,9 @@ def _command(function: Verb, columns: Sequence[str]) -> Verb:
             if format:
                 output.check_format(format)  # before anything is done
             if not remote:
-                return output.show(function(**given), format, columns)
+                return show(function(**given), format)
             with closing(_client(context, project, log_http)) as client:
-                output.show(function(client=client, **given), format, columns)
+                show(function(client=client, **given), format)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + _shared(remote)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -33,7 +33,16 @@ def create(
     origin: Annotated[str, typer.Option(help="Directory of the model's files: gs://BUCKET/PATH, or a local one.")],
     runtime_version: Annotated[str, typer.Option(help="The service's runtime that the files were made for.")] = "2.11",
     python_version: Annotated[str, typer.Option(help="The Python that the files were made with.")] = "3.7",
-    framework: Annotated[str | None, typer.Option(help="scikit-learn; without it the files decide.")] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="scikit-learn, xgboost or tensorflow; without it the files decide.")
+    ] = None,
+    prediction_class: Annotated[
+        str | None, typer.Option(help="PACKAGE.MODULE.CLASS of a custom prediction routine.")
+    ] = None,
+    package_uris: Annotated[
+        str | None, typer.Option(help="Packages of your own code: .tar.gz or .whl, gs:// or local, commas between.")
+    ] = None,
+    service_account: Annotated[str | None, typer.Option(help="Account that a custom routine acts as.")] = None,
     staging_bucket: Annotated[str | None, typer.Option(help="Bucket that local files are uploaded to.")] = None,
     machine_type: Annotated[str | None, typer.Option(help="Accepted as the service does; all run here.")] = None,
     description: Description = None,
@@ -48,6 +57,9 @@ def create(
         "runtimeVersion": runtime_version,
         "pythonVersion": python_version,
         "framework": framework.upper().replace("-", "_") if framework else None,
+        "predictionClass": prediction_class,
+        "packageUris": _packages(client, package_uris, staging_bucket, f"{parent}/{version}"),
+        "serviceAccount": service_account,
         "machineType": machine_type,
         "description": description,
         "labels": labels_of(labels),
@@ -56,6 +68,26 @@ def create(
     if async_:
         return operation
     return waiting.result(client, operation, f"Creating version [{version}] of model [{model}]")
+
+
+def _packages(client: Client, uris: str | None, staging_bucket: str | None, name: str) -> list[str] | None:
+    """The gs:// addresses of packages, the local ones uploaded."""
+    return [_uploaded(client, uri.strip(), staging_bucket, name) for uri in uris.split(",")] if uris else None
+
+
+def _uploaded(client: Client, uri: str, staging_bucket: str | None, name: str) -> str:
+    if uri.startswith("gs://"):
+        return uri
+    local = Path(uri)
+    if not local.is_file():
+        raise Failure("INVALID_ARGUMENT", f"--package-uris {uri} is neither gs://BUCKET/PATH nor a file here.")
+    if not staging_bucket:
+        raise Failure("INVALID_ARGUMENT", "--package-uris has a local file: name a --staging-bucket for it.")
+    from mlgate.cli.transfers import upload_file
+
+    target = f"{name}-{secrets.token_hex(4)}/{local.name}"
+    upload_file(client, local, bucket_id(staging_bucket), target)
+    return f"gs://{bucket_id(staging_bucket)}/{target}"
 
 
 def _deployed(client: Client, origin: str, staging_bucket: str | None, name: str) -> str:

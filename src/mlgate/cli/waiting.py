@@ -26,7 +26,11 @@ def result(
     client: Client, operation: dict[str, Any], what: str, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
     """The response of an operation once it is done, without its type. Raises Failure with the operation's error."""
-    done = wait(client, operation, what, sleep)
+    return outcome(wait(client, operation, what, sleep))
+
+
+def outcome(done: dict[str, Any]) -> dict[str, Any]:
+    """The response of a done operation, without its type. Raises Failure with its error."""
     if error := done.get("error"):
         code = int(error.get("code", 2))
         status = _CODES[code] if 0 <= code < len(_CODES) else "UNKNOWN"
@@ -55,12 +59,18 @@ def _polled(client: Client, operation: dict[str, Any], sleep: Callable[[float], 
     """The operation as it is now. A server that is away for a while, to be restarted, ends no waiting."""
     for _ in range(_PATIENCE):
         try:
-            return client.call("ml.projects.operations.get", name=operation["name"])
+            return client.call(method(operation["name"], "get"), name=operation["name"])
         except Failure as failure:
             if failure.status != "UNAVAILABLE":
                 raise
         sleep(_LONGEST_WAIT)
-    return client.call("ml.projects.operations.get", name=operation["name"])
+    return client.call(method(operation["name"], "get"), name=operation["name"])
+
+
+def method(name: str, verb: str) -> str:
+    """The method for an operation, by its name: those of studies are below a location, and have methods of their
+    own."""
+    return f"ml.projects{'.locations' if '/locations/' in name else ''}.operations.{verb}"
 
 
 @contextmanager

@@ -11,10 +11,13 @@ Their parents are data; see `index.py`.
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
-from mlgate.core.errors import InvalidArgument
+from mlgate.core.errors import InvalidArgument, NotFound
 
 ORGANIZATION = "organizations/1"
+#: What Cloud Identity calls the customer behind the organization; groups may be given it as their parent.
+CUSTOMER_ID = "C1"
 DEFAULT_LOCATION = "us-central1"
 
 _RULES: dict[str, tuple[re.Pattern[str], str]] = {
@@ -39,6 +42,10 @@ _RULES: dict[str, tuple[re.Pattern[str], str]] = {
         "3 to 63 lower-case letters, digits, hyphens, underscores and dots, starting and ending with a letter or digit",
     ),
     "role": (re.compile(r"[A-Za-z0-9_.]{3,64}"), "3 to 64 letters, digits, underscores and dots"),
+    "deny policy": (
+        re.compile(r"(?!.*\.\.)[a-z][a-z0-9.-]{2,62}"),
+        "3 to 63 lower-case letters, digits, hyphens and single dots, starting with a letter",
+    ),
 }
 _RULES["version"] = _RULES["job"] = _RULES["model"]
 
@@ -51,6 +58,16 @@ def check_id(kind: str, value: str, field: str) -> str:
         message = f'Invalid {kind} id "{shown}": use {rule}.'
         raise InvalidArgument(message, fields=[(field, message)])
     return value
+
+
+_LOCATION = re.compile(r"[a-z]{2,20}-[a-z]{2,20}\d{1,2}|global")
+
+
+def check_location(name: str) -> str:
+    """The location's name as given: one machine is every region. Raises NotFound for what is no region's name."""
+    if not _LOCATION.fullmatch(id_of(name)):
+        raise NotFound(f"Location '{id_of(name)[:100]}' was not found: use a region such as {DEFAULT_LOCATION}.")
+    return name
 
 
 def join(parent: str, collection: str, child_id: str) -> str:
@@ -98,6 +115,52 @@ def service_agent_email(project_number: str) -> str:
     return f"service-{project_number}@cloud-ml.google.com.iam.gserviceaccount.com"
 
 
+# ------------------------------------------------------------------------------------------- types and full names
+
+_SERVICES = {
+    "ml": {
+        "models": "Model", "versions": "Version", "jobs": "Job", "operations": "Operation", "locations": "Location",
+        "studies": "Study", "trials": "Trial",
+    },
+    "cloudresourcemanager": {"projects": "Project", "folders": "Folder", "organizations": "Organization"},
+    "iam": {"serviceAccounts": "ServiceAccount", "keys": "ServiceAccountKey", "roles": "Role"},
+    "storage": {"buckets": "Bucket", "objects": "Object"},
+    "cloudidentity": {"groups": "Group", "memberships": "Membership"},
+}  # fmt: skip
+_TYPES = {
+    collection: (f"{service}.googleapis.com", f"{service}.googleapis.com/{kind}")
+    for service, kinds in _SERVICES.items()
+    for collection, kind in kinds.items()
+}
+
+
+def service_of(name: str) -> str:
+    """The service that a resource belongs to, such as ml.googleapis.com; "" for what no service has."""
+    return _TYPES.get(collection_of(name), ("", ""))[0]
+
+
+def type_of(name: str) -> str:
+    """The type of a resource, such as ml.googleapis.com/Model; "" for what no service has."""
+    return _TYPES.get(collection_of(name), ("", ""))[1]
+
+
+def relative_name(name: str) -> str:
+    """The name as Google's services write it: those of buckets start with `projects/_/`."""
+    return f"projects/_/{name}" if name.startswith("buckets/") else name
+
+
+def full_name(name: str) -> str:
+    """`//ml.googleapis.com/projects/p/models/m`: the inverse of `from_full_name`."""
+    return f"//{service_of(name)}/{relative_name(name)}"
+
+
+def collection_of(name: str) -> str:
+    """The last collection of a name, such as `models`; all behind `objects/` is the name of one object."""
+    return (
+        "objects" if name.startswith("buckets/") and "/objects/" in name else name.rpartition("/")[0].rpartition("/")[2]
+    )
+
+
 _FULL_NAME = re.compile(r"//[^/]+/(.+)")
 
 
@@ -110,6 +173,28 @@ def from_full_name(text: str) -> str:
         )
         raise InvalidArgument(message, fields=[("fullResourceName", message)])
     return match.group(1).removeprefix("projects/_/")
+
+
+# ----------------------------------------------------------------------------------------------- names of deny policies
+
+#: IAM v2 names a policy by the place to which it is attached: policies/ENCODED_FULL_NAME/denypolicies/ID.
+_ATTACHMENT = re.compile(r"cloudresourcemanager\.googleapis\.com/((?:projects|folders|organizations)/[a-z0-9-]{1,30})")
+
+
+def attachment_point(text: str) -> str:
+    """`projects/p` of `cloudresourcemanager.googleapis.com/projects/p`; "" for what no policy is attached to."""
+    match = _ATTACHMENT.fullmatch(text)
+    return match.group(1) if match else ""
+
+
+def policies_name(place: str) -> str:
+    """`policies/cloudresourcemanager.googleapis.com%2Fprojects%2Fp` of `projects/p`."""
+    return join("", "policies", quote(f"cloudresourcemanager.googleapis.com/{place}", safe=""))
+
+
+def attached_name(place: str, name: str) -> str:
+    """`projects/p/denypolicies/d` of `policies/ENCODED/denypolicies/d`, which is attached to `projects/p`."""
+    return "/".join((place, *name.split("/")[2:]))
 
 
 # ------------------------------------------------------------------------------------------------------------- gs://

@@ -1,4 +1,4 @@
-"""Versions: which states they walk through, what a new one must say, and how its framework is guessed.
+"""Versions: which states they walk through, what a new one must say, and what its files tell of its framework.
 
     (new) -> CREATING -> READY <-> UPDATING
                  |         |          |
@@ -15,6 +15,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mlgate.core import runtimes
 from mlgate.core.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from mlgate.core.names import parse_gs_uri
 
@@ -26,12 +27,21 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     "DELETING": frozenset(),
 }
 
-FRAMEWORKS = ("SCIKIT_LEARN",)
-_FILES: Mapping[str, tuple[str, ...]] = {"SCIKIT_LEARN": ("model.joblib", "model.pkl")}
-_LATER_FILES: Mapping[str, tuple[str, ...]] = {"XGBOOST": ("model.bst",), "TENSORFLOW": ("saved_model.pb",)}
+#: The files by which each framework knows a model, in the order in which they are looked for.
+_PICKLES = ("model.joblib", "model.pkl")
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "TENSORFLOW": ("saved_model.pb", "saved_model.pbtxt"),
+    "SCIKIT_LEARN": _PICKLES,
+    "XGBOOST": (*_PICKLES, "model.bst"),
+}
+FRAMEWORKS = tuple(_FILES)
+#: Not a framework of the API: what loads a version that has a predictionClass.
+CUSTOM = "CUSTOM"
+MOST_PACKAGES = 100
+PACKAGE_ENDINGS = (".tar.gz", ".whl")
+_CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _LATER_FIELDS = (
-    "container", "routes", "acceleratorConfig", "predictionClass", "packageUris", "explanationConfig",
-    "lastMigrationModelId", "lastMigrationTime",
+    "container", "routes", "acceleratorConfig", "explanationConfig", "lastMigrationModelId", "lastMigrationTime",
 )  # fmt: skip
 
 
@@ -48,8 +58,9 @@ def check_new(version: Mapping[str, Any]) -> None:
     for field in _LATER_FIELDS:
         if version.get(field):
             raise Unimplemented(f"Version.{field} is not implemented by this server.")
-    if version.get("serviceAccount"):
+    if version.get("serviceAccount") and not version.get("predictionClass"):
         raise _refuse("serviceAccount", "serviceAccount needs container or predictionClass.")
+    _check_code(version)
     if not version.get("deploymentUri"):
         raise _refuse("deploymentUri", "deploymentUri is required: the gs:// directory that holds the model's files.")
     parse_gs_uri(version["deploymentUri"], "version.deploymentUri")
@@ -57,10 +68,26 @@ def check_new(version: Mapping[str, Any]) -> None:
         value = version.get(field, "")
         if not re.fullmatch(r"\d{1,3}\.\d{1,3}", value):
             raise _refuse(field, f'{field} "{value[:50]}" is not a version such as {example}.')
-    framework = version.get("framework", "FRAMEWORK_UNSPECIFIED")
-    if framework not in (*FRAMEWORKS, "FRAMEWORK_UNSPECIFIED"):
-        raise Unimplemented(f"Version.framework {framework} is not implemented by this server.")
+    runtimes.check(version["runtimeVersion"], version["pythonVersion"])
     check_scaling(version)
+
+
+def _check_code(version: Mapping[str, Any]) -> None:
+    """predictionClass and packageUris (api.md 2.4)."""
+    name, uris = version.get("predictionClass", ""), version.get("packageUris") or []
+    if name and version.get("framework", "FRAMEWORK_UNSPECIFIED") != "FRAMEWORK_UNSPECIFIED":
+        raise _refuse("framework", "framework must not be set with predictionClass.")
+    if name and not uris:
+        raise _refuse("packageUris", "predictionClass needs packageUris: the packages that hold the class.")
+    if name and not (len(name) <= 500 and _CLASS.fullmatch(name)):
+        raise _refuse("predictionClass", f'predictionClass "{name[:100]}" is not of the form PACKAGE.MODULE.CLASS.')
+    if len(uris) > MOST_PACKAGES:
+        raise _refuse("packageUris", f"packageUris holds {len(uris)} packages; {MOST_PACKAGES} are allowed.")
+    for i, uri in enumerate(uris):
+        field = f"packageUris[{i}]"
+        parse_gs_uri(uri, f"version.{field}")
+        if not uri.endswith(PACKAGE_ENDINGS):
+            raise _refuse(field, f'packageUris "{uri[:300]}" is neither a .tar.gz source archive nor a .whl wheel.')
 
 
 def check_scaling(version: Mapping[str, Any]) -> None:
@@ -74,26 +101,35 @@ def check_scaling(version: Mapping[str, Any]) -> None:
         raise _refuse("autoScaling", "autoScaling needs 0 <= minNodes <= maxNodes <= 1000.")
 
 
-def framework_of(declared: str, files: Collection[str]) -> str:
-    """The framework that loads these files. Raises FailedPrecondition with what a person can do."""
-    if declared and declared != "FRAMEWORK_UNSPECIFIED":
+def framework_of(version: Mapping[str, Any], files: Collection[str]) -> str:
+    """What loads these files: CUSTOM, a framework, or "" for a pickle, into which only a model process may look.
+
+    Raises FailedPrecondition with what a person can do.
+    """
+    if version.get("predictionClass"):
+        return CUSTOM
+    declared = version.get("framework", "FRAMEWORK_UNSPECIFIED")
+    if declared in _FILES:
         wanted = _FILES[declared]
         if not any(name in files for name in wanted):
             raise FailedPrecondition(
                 f"Model file not found: deploymentUri holds no {' or '.join(wanted)}, which {declared} needs. "
                 f"It holds: {_some(files)}."
             )
-        return declared
+        return str(declared)
+    if any(name in files for name in _PICKLES):
+        return ""
     for framework, names in _FILES.items():
         if any(name in files for name in names):
             return framework
-    for framework, names in _LATER_FILES.items():
-        if any(name in files for name in names):
-            raise FailedPrecondition(f"These files are a {framework} model, which this server does not serve yet.")
-    raise FailedPrecondition(
-        "Model file not found: deploymentUri must hold one of model.joblib, model.pkl (scikit-learn). "
-        f"It holds: {_some(files)}."
-    )
+    known = "; ".join(f"{', '.join(names)} ({framework})" for framework, names in _FILES.items())
+    raise FailedPrecondition(f"Model file not found: deploymentUri must hold one of {known}. It holds: {_some(files)}.")
+
+
+def runs_as(framework: str, files: Collection[str]) -> str:
+    """The framework whose environment a version needs: a user's own class beside TensorFlow's files may import it."""
+    is_tensorflow = any(name.endswith((".keras", ".h5", *_FILES["TENSORFLOW"])) for name in files)
+    return "TENSORFLOW" if framework == CUSTOM and is_tensorflow else framework
 
 
 def _some(files: Collection[str]) -> str:

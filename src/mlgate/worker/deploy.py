@@ -5,8 +5,9 @@ Steps, each safe to repeat, because the worker may die at any point and another 
 1. Look: the version and its operation are still there, running, and not cancelled.
 2. List the objects below deploymentUri, with the rights of the project's service agent (R-090).
 3. Copy them into a directory named by the digest of what they hold (same files, same directory).
-4. Load the model once, in a process of its own.
-5. In one transaction: the version READY (default if it is the first), the operation done, the task gone. The task's
+4. Find the environment that the runtime version names, building it if it is the first to ask.
+5. Load the model once, in a process of its own.
+6. In one transaction: the version READY (default if it is the first), the operation done, the task gone. The task's
    fence is checked there, so a worker that lost its lease changes nothing.
 """
 
@@ -21,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from mlgate.core import lro, versions
 from mlgate.core.errors import (
     Cancelled,
@@ -31,10 +34,23 @@ from mlgate.core.errors import (
     RpcError,
 )
 from mlgate.core.names import bucket_name, join, parse_gs_uri, project_id_of
-from mlgate.ports import Blobs, Clock, ModelLoader, ModelSpec, Record, Store, StoredObject, Task, Transaction
+from mlgate.ports import (
+    Blobs,
+    Clock,
+    Environment,
+    Environments,
+    ModelLoader,
+    Record,
+    Store,
+    StoredObject,
+    Task,
+    Transaction,
+)
 from mlgate.records import serving_fact, version_plain
 from mlgate.settings import Settings
-from mlgate.snapshot import Snapshot
+from mlgate.snapshot import ServedVersion, Snapshot
+
+log = structlog.get_logger("mlgate.worker")
 
 #: After so many claims of one task the deployment itself is taken to be what kills the worker.
 MAX_ATTEMPTS = 5
@@ -46,6 +62,7 @@ class Deployer:
     snapshot: Snapshot
     blobs: Blobs
     loader: ModelLoader
+    environments: Environments
     clock: Clock
     settings: Settings
     models_dir: Path
@@ -59,15 +76,21 @@ class Deployer:
             if version is None:
                 return
             files, warnings = self._files(version)
-            framework = versions.framework_of(version.body.get("framework", ""), [f["path"] for f in files])
-            digest = self._copy(files)
+            framework = versions.framework_of(version.body, [f["path"] for f in files])
+            packages = self._packages(version, files)
+            serving = {"digest": self._copy(files), "framework": framework}
+            if packages:
+                serving["packages"] = self._copy(packages)
+            if framework == versions.CUSTOM:
+                serving["prediction_class"] = version.body["predictionClass"]
+            environment = self._environment(version, versions.runs_as(framework, [f["path"] for f in files]))
+            serving["environment"] = environment.directory
             self._look(task)
-            spec = self._spec(version, digest, framework)
-            self.loader.load(spec)
+            serving["framework"] = self._load(ServedVersion(version.uid, **serving), environment)
         except RpcError as error:
             self._end(task, error=error)
             return
-        self._end(task, serving={"digest": digest, "framework": framework}, files=files, warnings=warnings)
+        self._end(task, serving=serving, files=files + packages, warnings=warnings)
 
     # ----------------------------------------------------------------------------------------------------- steps
 
@@ -115,6 +138,28 @@ class Deployer:
             )
         return files, warnings
 
+    def _packages(self, version: Record, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The archives of the user's own code, numbered in their order; they count toward the limits of the files."""
+        packages: list[dict[str, Any]] = []
+        checked: set[str] = set()
+        for number, uri in enumerate(version.body.get("packageUris", [])):
+            bucket, path = parse_gs_uri(uri, "version.packageUris")
+            if bucket not in checked:
+                self._check_agent(project_id_of(version.name), bucket)
+                checked.add(bucket)
+            with self.store.read() as tx:
+                stored = tx.get_object(bucket, path)
+            if stored is None:
+                raise NotFound(f"The package {uri} of packageUris does not exist.")
+            name = f"{number:03d}-{path.rpartition('/')[2]}"
+            packages.append({"path": name, "digest": stored.digest, "size": stored.size})
+        size = sum(f["size"] for f in files + packages)
+        if size > self.settings.max_model_bytes:
+            raise FailedPrecondition(
+                f"deploymentUri and packageUris hold {size} bytes; {self.settings.max_model_bytes} are allowed."
+            )
+        return packages
+
     def _check_agent(self, project_id: str, bucket: str) -> list[str]:
         """Whether the service agent may read the bucket; the message names account, permission and bucket (C-22)."""
         self.snapshot.refresh()
@@ -155,14 +200,21 @@ class Deployer:
             shutil.rmtree(scratch, ignore_errors=True)
         return digest
 
-    def _spec(self, version: Record, digest: str, framework: str) -> ModelSpec:
-        return ModelSpec(
-            uid=version.uid,
-            directory=str(self.models_dir / digest),
-            framework=framework,
-            python=self.settings.runtime_python,
-            memory_bytes=self.settings.model_memory,
-        )
+    def _environment(self, version: Record, framework: str) -> Environment:
+        names = version.body["runtimeVersion"], version.body["pythonVersion"]
+        environment = self.environments.python(*names, framework)
+        log.info("environment", version=version.name, environment=environment.name, note=environment.note)
+        return environment
+
+    def _load(self, version: ServedVersion, environment: Environment) -> str:
+        """Try the model; its framework. A failure says if the environment is another than the one that was asked
+        for."""
+        spec = version.spec(self.models_dir, environment.python, self.settings.model_memory)
+        try:
+            return self.loader.load(spec)
+        except FailedPrecondition as error:
+            message = f"{error.message} {environment.note}".rstrip()
+            raise FailedPrecondition(message, reason=error.reason, metadata=error.metadata) from error
 
     # ------------------------------------------------------------------------------------------------------- end
 
@@ -211,7 +263,9 @@ class Deployer:
             tx.update(version)
             return
         assert serving is not None
-        version.body = {**versions.move(version.body, "READY"), "framework": serving["framework"]}
+        version.body = versions.move(version.body, "READY")
+        if serving["framework"] in versions.FRAMEWORKS:
+            version.body["framework"] = serving["framework"]
         version.hidden.update(serving=serving, files=files or [])
         tx.update(version)
         model = tx.get(version.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -111,13 +111,14 @@ class Worker:
         self.expire(now)
         with self.store.read() as tx:
             keep = tx.blob_digests()
-            directories = {v.hidden["serving"]["digest"] for v in tx.find("version") if "serving" in v.hidden}
+            served = [v.hidden["serving"] for v in tx.find("version") if "serving" in v.hidden]
+            directories = {digest for s in served for digest in (s["digest"], s.get("packages"))}
             busy = tx.find_tasks()
         self.blobs.sweep(keep, BLOB_GRACE_SECONDS)
         if not busy:
             self._remove_model_directories(directories, now)
 
-    def _remove_model_directories(self, keep: set[str], now: datetime) -> None:
+    def _remove_model_directories(self, keep: Collection[str | None], now: datetime) -> None:
         for place in self.models_dir.iterdir() if self.models_dir.is_dir() else ():
             age = now - datetime.fromtimestamp(place.stat().st_mtime, UTC)
             if place.name not in keep and age.total_seconds() > BLOB_GRACE_SECONDS:

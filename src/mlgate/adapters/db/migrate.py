@@ -20,7 +20,7 @@ def newest() -> str:
     return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, to: str = "head") -> None:
     """Create or upgrade the database, in one transaction; does nothing to a current one."""
     from alembic import command
     from alembic.config import Config
@@ -31,7 +31,7 @@ def migrate(url: str) -> None:
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
     finally:
         engine.dispose()
 

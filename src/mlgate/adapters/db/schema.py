@@ -3,7 +3,8 @@
 `resources` holds every named thing as its own JSON message; `facts` holds what every process keeps in memory (policies,
 roles, accounts, ...), each row with the revision that wrote it, so that a process that knows revision n asks for the
 rows above n. A fact that is gone stays as a row without a value, or others would never hear of it. `revision` is one
-row with one number.
+row with one number. `policy_revisions` holds what each policy was, the present one included, numbered from 1 for each
+resource; time and principal are "" where nobody knows them.
 
 Names are compared by code point on both databases: SQLite does so by default, PostgreSQL through the "C" collation.
 """
@@ -53,6 +54,17 @@ facts = Table(
     Column("revision", BigInteger, nullable=False),
     PrimaryKeyConstraint("kind", "key"),
     Index("facts_by_revision", "revision"),
+)
+
+policy_revisions = Table(
+    "policy_revisions",
+    metadata,
+    Column("resource", Name, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("time", String, nullable=False),
+    Column("principal", String, nullable=False),
+    Column("policy", Text, nullable=False),
+    PrimaryKeyConstraint("resource", "number"),
 )
 
 tokens = Table(

@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection, Engine
 from mlgate.adapters.db import schema
 from mlgate.adapters.db.transaction import SqlTransaction
 from mlgate.ports import Fact, Task, Transaction
+from mlgate.settings import Settings
 
 _TASKS = schema.tasks
 
@@ -63,8 +64,9 @@ def _lost_connection() -> type[Exception]:
 
 
 class SqlStore:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, revisions_kept: int = Settings.policy_revisions_kept) -> None:
         self._engine = engine_for(url)
+        self._revisions_kept = revisions_kept
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
         self._local = threading.local()
@@ -79,18 +81,19 @@ class SqlStore:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        with self._engine.connect() as connection, connection.begin():
-            yield SqlTransaction(connection)
+        whole = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}  # one state, as SQLite's readers see
+        with self._engine.connect().execution_options(**whole) as connection, connection.begin():
+            yield SqlTransaction(connection, self._revisions_kept)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         if not self._sqlite:
             with self._engine.connect() as connection, connection.begin():
                 connection.execute(sa.select(schema.revision.c.n).with_for_update())
-                yield SqlTransaction(connection)
+                yield SqlTransaction(connection, self._revisions_kept)
             return
         with self._writer, self._engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield SqlTransaction(connection)
+            yield SqlTransaction(connection, self._revisions_kept)
 
     # ----------------------------------------------------------------------------------------------------- facts
 

@@ -15,24 +15,29 @@ from mlgate.adapters.db import schema
 from mlgate.core.errors import Aborted, AlreadyExists
 from mlgate.core.iam.policy import Policy, from_plain, to_plain
 from mlgate.core.wire import format_timestamp, parse_timestamp
-from mlgate.ports import AuditEntry, Record, StoredObject, Task, Token
+from mlgate.ports import AuditEntry, Author, PolicyRevision, Record, StoredObject, Task, Token
 
-_RESOURCES, _FACTS, _OBJECTS, _TASKS, _TOKENS = (
+_RESOURCES, _FACTS, _REVISIONS, _OBJECTS, _TASKS, _TOKENS = (
     schema.resources,
     schema.facts,
+    schema.policy_revisions,
     schema.objects,
     schema.tasks,
     schema.tokens,
 )
+#: Reviews read hundreds of facts, and building a statement takes longer than running it.
+_ONE_FACT = sa.select(_FACTS.c.value).where(_FACTS.c.kind == sa.bindparam("kind"), _FACTS.c.key == sa.bindparam("key"))
 
 
 class SqlTransaction:
     """INVARIANT: `_bump` runs at most once a transaction, before the first fact is written; every fact of the
     transaction carries the number that it made."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, revisions_kept: int) -> None:
         self._db = connection
+        self._revisions_kept = revisions_kept
         self._bumped = 0
+        self.author: Author | None = None
 
     # -------------------------------------------------------------------------------------------------- revision
 
@@ -104,9 +109,7 @@ class SqlTransaction:
         )
 
     def fact(self, kind: str, key: str) -> Any:
-        value = self._db.execute(
-            sa.select(_FACTS.c.value).where(_FACTS.c.kind == kind, _FACTS.c.key == key)
-        ).scalar_one_or_none()
+        value = self._db.execute(_ONE_FACT, {"kind": kind, "key": key}).scalar_one_or_none()
         return None if value is None else json.loads(value)
 
     def facts(self, kind: str) -> dict[str, Any]:
@@ -123,10 +126,39 @@ class SqlTransaction:
         if policy is None:
             if self.fact("policy", resource) is not None:
                 self.set_fact("policy", resource, None)
+            self._db.execute(sa.delete(_REVISIONS).where(_REVISIONS.c.resource == resource))
             return None
         stored = Policy(policy.bindings, secrets.token_bytes(8), policy.version, policy.audit_configs)
         self.set_fact("policy", resource, to_plain(stored))
+        self._keep(resource, stored)
         return stored
+
+    def _keep(self, resource: str, policy: Policy) -> None:
+        """The policy as the next revision of its history, and no more of the oldest than are to be kept."""
+        r = _REVISIONS.c
+        last = self._db.execute(sa.select(sa.func.max(r.number)).where(r.resource == resource)).scalar() or 0
+        self._db.execute(
+            sa.insert(_REVISIONS).values(
+                resource=resource,
+                number=last + 1,
+                time=format_timestamp(self.author.time) if self.author else "",
+                principal=self.author.principal if self.author else "",
+                policy=json.dumps(to_plain(policy), separators=(",", ":")),
+            )
+        )
+        outlived = last + 1 - self._revisions_kept
+        if outlived > 0:
+            self._db.execute(sa.delete(_REVISIONS).where(r.resource == resource, r.number <= outlived))
+
+    def policy_revisions(self, resource: str, *, before: int | None = None, limit: int) -> list[PolicyRevision]:
+        r = _REVISIONS.c
+        query = sa.select(_REVISIONS).where(r.resource == resource).order_by(r.number.desc()).limit(limit)
+        return [_revision(row) for row in self._db.execute(query if before is None else query.where(r.number < before))]
+
+    def policied(self, first: str, before: str, limit: int) -> list[str]:
+        f = _FACTS.c
+        query = sa.select(f.key).where(f.kind == "policy", f.key >= first, f.key < before, f.value.is_not(None))
+        return [row.key for row in self._db.execute(query.order_by(f.key).limit(limit))]
 
     def policies_naming(self, member: str) -> list[tuple[str, Policy]]:
         quoted = json.dumps(member).replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
@@ -266,6 +298,11 @@ def _record(row: Row[Any]) -> Record:
         etag=row.etag,
         hidden=json.loads(row.hidden),
     )
+
+
+def _revision(row: Row[Any]) -> PolicyRevision:
+    author = Author(row.principal, parse_timestamp(row.time)) if row.time else None
+    return PolicyRevision(row.number, from_plain(json.loads(row.policy)), author)
 
 
 def _stored(row: Row[Any]) -> StoredObject:

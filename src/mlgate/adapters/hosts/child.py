@@ -23,6 +23,7 @@ from typing import Any
 
 from mlgate.adapters.hosts.sandbox import Interpreter, Sandbox
 from mlgate.core.errors import FailedPrecondition
+from mlgate.core.versions import FRAMEWORKS
 from mlgate.ports import ModelSpec
 
 RUNTIMES = Path(__file__).parent.parent / "runtimes"
@@ -57,7 +58,7 @@ class ModelProcess:
             command = sandbox.command(
                 python,
                 ["-I", "-B", PROCESS, json.dumps(start)],
-                read=[str(RUNTIMES), os.path.abspath(spec.directory)],
+                read=[str(RUNTIMES), *(os.path.abspath(path) for path in spec.directories())],
                 scratch=scratch,
                 memory_bytes=spec.memory_bytes,
             )
@@ -84,15 +85,17 @@ class ModelProcess:
         self._reader = threading.Thread(target=self._read_log, name=f"mlgate-log-{spec.uid}", daemon=True)
         self._reader.start()
 
-    def wait_ready(self, seconds: float) -> None:
-        """Return when the model is loaded. Raises FailedPrecondition with the reason, and the process is then dead."""
+    def wait_ready(self, seconds: float) -> str:
+        """Return when the model is loaded: the framework that it says it has ("" for none that is known). Raises
+        FailedPrecondition with the reason, and the process is then dead."""
         line = self._status_line(seconds)
         try:
             answer = json.loads(line) if line else {}
         except ValueError:
             answer = {}
         if isinstance(answer, dict) and answer.get("ok") is True:
-            return
+            framework = answer.get("framework")
+            return framework if isinstance(framework, str) and framework in FRAMEWORKS else ""
         waited = self._popen.poll() is None and line is None
         self.stop()
         if isinstance(answer, dict) and isinstance(answer.get("error"), str):

@@ -21,11 +21,12 @@ class MemoryModelHost:
         self.loaded: dict[str, ModelSpec] = {}
         self.failures: dict[str, Exception] = {}
 
-    def load(self, spec: ModelSpec) -> None:
+    def load(self, spec: ModelSpec) -> str:
         failure = self.failures.get(spec.uid)
         if failure is not None:
             raise FailedPrecondition(str(failure))
         self.loaded[spec.uid] = spec
+        return spec.framework or "SCIKIT_LEARN"
 
     def unload(self, uid: str) -> None:
         self.loaded.pop(uid, None)
@@ -39,7 +40,7 @@ class MemoryModelHost:
             return ModelAnswer(400, contract.write_failure(failure))
 
     def _predictions(self, body: bytes) -> Any:
-        instances = contract.read_instances(body)
+        instances = contract.read_request(body).instances
         try:
             return self.model(instances)
         except Exception as error:  # noqa: BLE001 - a model may raise anything at all

@@ -41,6 +41,8 @@ _SYSTEM = (
     "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives", "/nix/store", "/gnu/store",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+#: There is no /proc in the bubble, but this link: TensorFlow ends the process when it cannot read it.
+_OWN_PROGRAM = "/proc/self/exe"
 _SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 
 _ASK = """
@@ -195,7 +197,7 @@ def _binds(paths: list[str]) -> list[str]:
     arguments = ["--perms", "1777", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp"]
     outermost = _outermost(paths)
     for folder in sorted(
-        {str(above) for path in (*outermost, *_DEVICES) for above in Path(path).parents} - {"/", "/tmp"}
+        {str(above) for path in (*outermost, *_DEVICES, _OWN_PROGRAM) for above in Path(path).parents} - {"/", "/tmp"}
     ):
         arguments += ["--perms", "0755", "--dir", folder]  # by itself bubblewrap makes them for root alone
     for path in outermost:
@@ -205,7 +207,7 @@ def _binds(paths: list[str]) -> list[str]:
             arguments += ["--ro-bind", path, path]
     for path in _existing(_DEVICES):
         arguments += ["--dev-bind", path, path]
-    return [*arguments, "--remount-ro", "/", "--chdir", "/tmp"]
+    return [*arguments, "--symlink", "/model", _OWN_PROGRAM, "--remount-ro", "/", "--chdir", "/tmp"]
 
 
 def _candidates(setting: str) -> list[Sandbox]:

@@ -26,6 +26,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,11 @@ class ModelSupervisor:
         self.scratch = control.scratch_prefix(run_dir)
         self._control = control.ControlServer(self._sockets / control.SOCKET, self.ensure)
 
-    def load(self, spec: ModelSpec) -> None:
-        """Try a model: return when it answers, at once if it already does. Raises FailedPrecondition."""
-        self._version(spec, retry=True).wait_ready()
+    def load(self, spec: ModelSpec) -> str:
+        """Try a model: return its framework when it answers, at once if it already does. Raises FailedPrecondition."""
+        version = self._version(spec, retry=True)
+        version.wait_ready()
+        return version.spec.framework
 
     def ensure(self, spec: ModelSpec) -> str:
         """The path of the version's socket, its process started if need be. Raises FailedPrecondition, Unavailable."""
@@ -206,7 +209,7 @@ class Version:
         try:
             process = self._started()
             if self.state != GONE:
-                process.wait_ready(self._ready_seconds)
+                self._learn(process.wait_ready(self._ready_seconds))
             if self._become(RUNNING):
                 process.wait()
                 last = f"The version's model process {process.end()}."
@@ -229,7 +232,7 @@ class Version:
         return True
 
     def _started(self) -> ModelProcess:
-        if not os.path.isdir(self.spec.directory):
+        if not all(os.path.isdir(directory) for directory in self.spec.directories()):
             raise FailedPrecondition("Failed to load model: its folder does not exist (Error code: 0)")
         python = interpreter(self.spec.python)
         scratch = tempfile.mkdtemp(prefix=self._scratch)
@@ -239,6 +242,12 @@ class Version:
         if self.state == GONE:  # closed between the check above and here: kill() may have missed the process
             process.kill()
         return process
+
+    def _learn(self, framework: str) -> None:
+        """Where the framework was left to the files, what they are counts from now on."""
+        with self._changed:
+            if not self.spec.framework:
+                self.spec = replace(self.spec, framework=framework)
 
     def _become(self, state: str) -> bool:
         """Change the state, unless the version is gone: that is final."""

@@ -5,6 +5,7 @@ error classes of Google's own prediction library. A failure is a *string* with a
 
     0 the model could not be loaded      1 the instances are wrong
     2 the model failed on them           3 its outputs cannot be written as JSON
+    4 the user's own code cannot be used
 
 orjson is used where the environment has it; json gives the same answers, slower.
 """
@@ -15,19 +16,20 @@ import base64
 import binascii
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     import orjson
 except ImportError:  # an environment made for a model need not have it
     orjson = None  # type: ignore[assignment]
 
-LOADING, INPUTS, RUNNING, OUTPUTS = range(4)
+LOADING, INPUTS, RUNNING, OUTPUTS, USER_CODE = range(5)
 _LEAD = (
     "Failed to load model: ",
     "Invalid inputs: ",
-    "Prediction failed: ",
+    "Failed to run the provided model: ",
     "There was a problem processing the outputs: ",
+    "There was a problem processing the user code: ",
 )
 _HINT = 'the body must be a JSON object such as {"instances": [[1.0, 2.0], [3.0, 4.0]]}'
 _LONGEST = 2000
@@ -43,11 +45,15 @@ class Failed(Exception):
         self.text = f"{_LEAD[code]}{detail} (Error code: {code})"
 
 
-def read_instances(body: bytes) -> list[Any]:
-    """The instances of a request, base64 objects as bytes. Raises Failed(INPUTS).
+class Request(NamedTuple):
+    """The instances of a request and its other top-level fields: `signature_name`, arguments of a custom routine."""
 
-    Other top-level fields, such as `signature_name`, are for other frameworks and are dropped.
-    """
+    instances: list[Any]
+    fields: dict[str, Any]
+
+
+def read_request(body: bytes) -> Request:
+    """What a body asks for, base64 objects as bytes. Raises Failed(INPUTS)."""
     try:
         request = _loads(body)
     except RecursionError:
@@ -65,10 +71,10 @@ def read_instances(body: bytes) -> list[Any]:
         raise Failed(INPUTS, f"'instances' is empty; {_HINT}")
     if b'"b64"' in body or b"\\u" in body:  # the key may be written with escapes
         try:
-            return [_decoded(instance) for instance in instances]
+            request = {key: _decoded(value) for key, value in request.items()}
         except RecursionError:
             raise Failed(INPUTS, "the instances are nested too deeply") from None
-    return instances
+    return Request(request.pop("instances"), request)
 
 
 #: What the server relays at most (hosts/client.py closes the connection of a model that sends more).

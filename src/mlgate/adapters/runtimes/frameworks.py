@@ -1,105 +1,83 @@
 """The frameworks that a version may name: one file and one line in FRAMEWORKS each.
 
-A framework's file has `load(directory, options) -> Model`, which raises `Failed(LOADING, ...)` with a text that the
-person who deploys can act on. It imports its framework inside `load`, so that another framework's process never does.
+A framework's file has `load(directory, options) -> Model`, which raises `Failed` with a text that the person who
+deploys can act on. It imports its framework inside `load`, so that another framework's process never does. A version
+that names none is decided by its files, and a pickle by what it holds: here, in the sandbox, and nowhere else.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import re
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .contract import LOADING, Failed
+from .packages import install
+from .pickled import load_pickled, pickled_file
 
 FRAMEWORKS = {
     "SCIKIT_LEARN": "scikit_learn",
+    "XGBOOST": "xgboost",
+    "TENSORFLOW": "tensorflow",
+    "CUSTOM": "custom",
 }
+
+#: Of a version without a framework: the file that tells which. A pickle is looked into.
+_TELLING = {"saved_model.pb": "TENSORFLOW", "saved_model.pbtxt": "TENSORFLOW", "model.bst": "XGBOOST"}
+
+
+def array_key(inputs: Any) -> Hashable:
+    """Arrays of one type and one row shape can be predicted together; anything else cannot."""
+    return (inputs.dtype, inputs.shape[1:]) if getattr(inputs, "shape", ()) else None
+
+
+def join_arrays(inputs: Sequence[Any]) -> Any:
+    import numpy
+
+    return numpy.concatenate(inputs)
+
+
+def listed(output: Any) -> Any:
+    return output.tolist() if hasattr(output, "tolist") else list(output)
 
 
 class Model(NamedTuple):
-    """A loaded model: `prepare` turns a list of instances into its input, `predict` that into its output.
+    """A loaded model, as steps: `prepare(instances, fields)` gives its input, `predict` an output, `rows` what is
+    written as the predictions. Each may raise Failed; whatever else they raise is reported for them (batching.py).
 
-    Inputs that are arrays of one type and row shape are predicted together; see batching.py. `hint` is put after the
-    text of a failed prediction.
+    Inputs of one `key`, unless that is None, are predicted together after `join`; `len` of an input is its number of
+    instances. `hint` is put after the text of a failed prediction.
     """
 
     label: str
-    prepare: Callable[[Any], Any]
+    prepare: Callable[[Any, Mapping[str, Any]], Any]
     predict: Callable[[Any], Any]
     hint: str = ""
+    rows: Callable[[Any], Any] = listed
+    key: Callable[[Any], Hashable] = array_key
+    join: Callable[[Sequence[Any]], Any] = join_arrays
 
 
-def load_model(framework: str, directory: str, options: Mapping[str, Any]) -> Model:
-    """Raises Failed(LOADING)."""
-    module = FRAMEWORKS.get(framework)
-    if module is None:
+def load_model(framework: str, directory: str, options: Mapping[str, Any]) -> tuple[str, Model]:
+    """The model and its framework, found out when `framework` is empty. Raises Failed.
+
+    Code of the user's own (options `packages`) is put on the module path first: a pickle may need it, too.
+    """
+    if options.get("packages"):
+        install(options["packages"])
+    if framework:
+        return framework, _module(framework).load(directory, options)
+    for name, told in _TELLING.items():
+        if not pickled_file(directory) and os.path.isfile(os.path.join(directory, name)):
+            return told, _module(told).load(directory, options)
+    pickled = load_pickled(directory)
+    framework = "XGBOOST" if type(pickled.model).__module__.split(".")[0] == "xgboost" else "SCIKIT_LEARN"
+    return framework, _module(framework).model_of(pickled)
+
+
+def _module(framework: str) -> Any:
+    if framework not in FRAMEWORKS:
         known = ", ".join(sorted(FRAMEWORKS))
         raise Failed(LOADING, f"framework '{framework}' cannot be served here; use one of: {known}")
-    load: Callable[[str, Mapping[str, Any]], Model] = importlib.import_module("." + module, __package__).load
-    return load(directory, options)
-
-
-#: Where a module's file is, as Python's errors tell it: no business of the model's owner.
-_PLACE = re.compile(r" from '/[^']*'")
-
-
-def load_pickled(directory: str, label: str, version: str) -> tuple[Any, str]:
-    """The object in `model.joblib`, else in `model.pkl`, and a hint on versions that differ. Raises Failed(LOADING).
-
-    Unpickling runs whatever code the file holds; only the sandbox around this process makes that tolerable.
-    """
-    path = next((p for n in ("model.joblib", "model.pkl") if os.path.isfile(p := os.path.join(directory, n))), None)
-    if path is None:
-        found = ", ".join(sorted(os.listdir(directory))[:20]) or "nothing"
-        raise Failed(LOADING, f"neither model.joblib nor model.pkl is in the model's folder, which holds: {found}.")
-    name = os.path.basename(path)
-    try:
-        import joblib  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        raise Failed(LOADING, f"the version's environment has no joblib ({error}).") from None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            model = joblib.load(path)
-        except ModuleNotFoundError as error:
-            raise Failed(
-                LOADING,
-                f"{name} needs the module '{error.name}', which the version's environment"
-                " has not: choose a runtimeVersion that has it, or save a model that does not need it.",
-            ) from None
-        except MemoryError:
-            raise Failed(LOADING, f"{name} does not fit in the memory limit of its process.") from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a pickle may raise anything
-            hint = _version_hint(caught, label, version)
-            raise Failed(
-                LOADING,
-                f"{name} could not be read: {type(error).__name__}: {_PLACE.sub('', str(error))}."
-                f"{hint or _unreadable(error)}",
-            ) from None
-    return model, _version_hint(caught, label, version)
-
-
-def _unreadable(error: BaseException) -> str:
-    if isinstance(error, AttributeError):
-        return (
-            " It refers to code of your own, which is not in the version's environment: save a model that needs none."
-        )
-    if isinstance(error, OSError):
-        return ""
-    return " Is it a file written by joblib.dump or pickle.dump?"
-
-
-def _version_hint(caught: list[warnings.WarningMessage], label: str, version: str) -> str:
-    """scikit-learn warns when a file was written by another version; say so only once something goes wrong."""
-    for warning in caught:
-        found = re.search(r"from version (\S+) when using version", str(warning.message))
-        if found:
-            return (
-                f" The model was saved with {label} {found[1]} and this environment has {version}: choose a"
-                f" runtimeVersion that has {found[1]}, or save the model again."
-            )
-    return ""
+    return importlib.import_module("." + FRAMEWORKS[framework], __package__)

@@ -6,25 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from .contract import LOADING, Failed
-from .frameworks import Model, load_pickled
+from .frameworks import Model
+from .pickled import Pickled, load_pickled
 
 
 def load(directory: str, options: Mapping[str, Any]) -> Model:
     try:
-        import numpy
-        import sklearn  # type: ignore[import-untyped,unused-ignore]
+        import sklearn  # type: ignore[import-untyped,unused-ignore]  # noqa: F401 - a pickle would say less clearly
     except ImportError as error:
         raise Failed(LOADING, f"the version's environment has no scikit-learn ({error}).") from None
-    model, hint = load_pickled(directory, "scikit-learn", sklearn.__version__)
-    kind = type(model)
-    if "sklearn" not in kind.__module__:
+    return model_of(load_pickled(directory))
+
+
+def model_of(pickled: Pickled) -> Model:
+    """Raises Failed(LOADING) for what scikit-learn did not make, or what cannot predict."""
+    import numpy
+
+    if "sklearn" not in type(pickled.model).__module__:
         raise Failed(
             LOADING,
-            f"Invalid model type detected: {kind.__module__}.{kind.__name__}. Please make sure the model file is an"
-            " exported sklearn model or pipeline.",
+            f"Invalid model type detected: {pickled.kind()}. Please make sure the model file is an exported sklearn"
+            " model or pipeline.",
         )
-    if not callable(getattr(model, "predict", None)):
-        raise Failed(
-            LOADING, f"{kind.__module__}.{kind.__name__} has no predict method, so it cannot serve predictions."
-        )
-    return Model("sklearn", numpy.array, model.predict, hint)
+    if not callable(getattr(pickled.model, "predict", None)):
+        raise Failed(LOADING, f"{pickled.kind()} has no predict method, so it cannot serve predictions.")
+    return Model("sklearn", lambda instances, fields: numpy.array(instances), pickled.model.predict, pickled.hint)

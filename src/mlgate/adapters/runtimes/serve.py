@@ -159,7 +159,7 @@ def main(start: str) -> None:
     options = settings.get("options") or {}
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
-        model = load_model(settings["framework"], settings["directory"], options)
+        framework, model = load_model(settings["framework"], settings["directory"], options)
     except Failed as failure:
         _announce(settings["status"], {"error": failure.text})
         os._exit(3)
@@ -174,7 +174,7 @@ def main(start: str) -> None:
     server = Server(
         model, listener, settings["alive"], float(options.get("predict_seconds", 120)), bool(options.get("batch", True))
     )
-    _announce(settings["status"], {"ok": True})
+    _announce(settings["status"], {"ok": True, "framework": framework})
     server.run()
 
 

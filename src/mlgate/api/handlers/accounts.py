@@ -12,6 +12,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+from mlgate.api import members
 from mlgate.api.call import Call
 from mlgate.api.messages.iam import (
     CreateServiceAccountKeyRequest,
@@ -70,8 +71,10 @@ def create_account(call: Call, body: CreateServiceAccountRequest) -> ServiceAcco
         call.tx.insert(record)
     except AlreadyExists:
         raise AlreadyExists(f"Service account {account_id} already exists within project {project.name}.") from None
-    # Bindings to this address from before it was anybody's are no rights of this account.
-    _rename_member(call.tx, f"serviceAccount:{email}", f"deleted:serviceAccount:{email}?uid=0")
+    # Bindings to this address and memberships from before it was anybody's are no rights of this account.
+    member = f"serviceAccount:{email}"
+    members.leave_all(call.tx, member)
+    members.rename_member(call.tx, member, f"deleted:{member}?uid=0", was_nobody=True)
     _tell(call.tx, record)
     return _shown(record)
 
@@ -114,7 +117,7 @@ def _switch(call: Call, *, disabled: bool) -> Empty:
 
 
 def delete_account(call: Call) -> Empty:
-    """Delete the account and its keys; its bindings stay visible and grant nothing."""
+    """Delete the account and its keys; its bindings stay visible and grant nothing, and it is in no group any more."""
     record = call.record(call.resource, "serviceAccount")
     call.tx.delete(record.name)
     for key in call.tx.children(record.name, "serviceAccountKey"):
@@ -123,7 +126,8 @@ def delete_account(call: Call) -> Empty:
     call.tx.set_policy(record.name, None)
     call.tx.set_fact("account", record.body["email"], None)
     plain, deleted = _members(record)
-    _rename_member(call.tx, plain, deleted)
+    members.leave_all(call.tx, plain)
+    members.rename_member(call.tx, plain, deleted)
     return Empty()
 
 
@@ -141,21 +145,13 @@ def undelete_account(call: Call, _: UndeleteServiceAccountRequest) -> UndeleteSe
         raise FailedPrecondition(f"{record.body['email']} was given to a new account: delete that one first.") from None
     _tell(call.tx, restored)
     plain, deleted = _members(restored)
-    _rename_member(call.tx, deleted, plain)
+    members.rename_member(call.tx, deleted, plain)
     return UndeleteServiceAccountResponse(restored_account=_shown(restored))
 
 
 def _members(record: Record) -> tuple[str, str]:
     email = record.body["email"]
     return f"serviceAccount:{email}", f"deleted:serviceAccount:{email}?uid={record.uid}"
-
-
-def _rename_member(tx: Transaction, before: str, after: str) -> None:
-    for resource, policy in tx.policies_naming(before):
-        bindings = tuple(
-            replace(b, members=tuple(after if m == before else m for m in b.members)) for b in policy.bindings
-        )
-        tx.set_policy(resource, replace(policy, bindings=bindings))
 
 
 def _tell(tx: Transaction, record: Record) -> None:

@@ -117,7 +117,7 @@ async def update_bucket(call: Call) -> dict[str, Any]:
 
 def _change(call: Call, tx: Transaction, change: Any) -> dict[str, Any]:
     call.tx = tx
-    because = audit.deciding_grant(call)
+    call.because = audit.deciding_grant(call)
     record = bucket_of(tx, call.params["bucket"])
     _check_metageneration(call, record)
     check_access_lists(call)
@@ -129,7 +129,7 @@ def _change(call: Call, tx: Transaction, change: Any) -> dict[str, Any]:
     record.hidden["metageneration"] += 1
     record.hidden["updated"] = format_timestamp(call.now)
     tx.update(record)
-    tx.audit(audit.entry(call, because, "OK"))
+    tx.audit(audit.entry(call, "OK"))
     return _shown(call, record)
 
 
@@ -152,10 +152,8 @@ def delete_bucket(call: Call) -> Response:
 
 
 def get_bucket_policy(call: Call) -> BucketPolicy:
-    version = call.query.get("optionsRequestedPolicyVersion", 1)
-    if version not in (0, 1, 3):
-        raise refuse("optionsRequestedPolicyVersion", f"Policy version {version} is invalid: use 0, 1 or 3.")
-    return _shown_policy(call, policies.get_policy(call, call.resource, roles.BUCKET))
+    version = int(call.query.get("optionsRequestedPolicyVersion", 0))
+    return _shown_policy(call, policies.get_policy(call, call.resource, roles.BUCKET, version))
 
 
 def set_bucket_policy(call: Call, body: BucketPolicy) -> BucketPolicy:

@@ -27,10 +27,10 @@ def list_operations(call: Call) -> ListOperationsResponse:
 
 
 def cancel_operation(call: Call) -> Empty:
-    """Ask for cancellation; the work stops at its next step. One that is done stays as it is."""
+    """Ask for cancellation. One that is done stays as it is."""
     record = call.record(call.resource, "operation")
     if not lro.is_done(record.body):
-        record.body = lro.cancelling(record.body)
+        record.body = lro.cancelled(record.body, call.now)
         call.tx.update(record)
     return Empty()
 

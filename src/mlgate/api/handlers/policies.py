@@ -1,67 +1,43 @@
-"""Policies of models, projects, the organization and service accounts. Buckets have shapes of their own."""
+"""Policies of models, projects, folders, the organization and service accounts. Buckets have shapes of their own.
+
+Each function makes the handler for one kind of resource; the rows say which.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mlgate.api.call import Call
 from mlgate.api.messages.policies import (
+    GetIamPolicyRequest,
     Policy,
     SetIamPolicyRequest,
     TestIamPermissionsRequest,
     TestIamPermissionsResponse,
 )
 from mlgate.api.policies import get_policy, set_policy, test_permissions
-from mlgate.core.errors import InvalidArgument
-from mlgate.core.iam import roles
 
 
-def get_model_policy(call: Call) -> Policy:
-    _check_requested_version(call)
-    return get_policy(call, call.resource, roles.MODEL)
+def getter(kind: str) -> Callable[..., Policy]:
+    """getIamPolicy of a kind; the version is asked for in the query or, where that is a POST, in the body."""
+
+    def get_iam_policy(call: Call, body: GetIamPolicyRequest | None = None) -> Policy:
+        asked = body.options.requested_policy_version if body is not None and body.options else None
+        version = asked or call.query.get("options.requestedPolicyVersion", 0)
+        return get_policy(call, call.resource, kind, version)
+
+    return get_iam_policy
 
 
-def set_model_policy(call: Call, body: SetIamPolicyRequest) -> Policy:
-    return set_policy(call, call.resource, roles.MODEL, body)
+def setter(kind: str) -> Callable[..., Policy]:
+    def set_iam_policy(call: Call, body: SetIamPolicyRequest) -> Policy:
+        return set_policy(call, call.resource, kind, body)
+
+    return set_iam_policy
 
 
-def test_model_permissions(call: Call, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
-    return test_permissions(call, call.params["resource"], roles.MODEL, body)
+def tester(kind: str) -> Callable[..., TestIamPermissionsResponse]:
+    def test_iam_permissions(call: Call, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
+        return test_permissions(call, call.resource, kind, body)
 
-
-def get_project_policy(call: Call, _: object) -> Policy:
-    return get_policy(call, call.resource, roles.PROJECT)
-
-
-def set_project_policy(call: Call, body: SetIamPolicyRequest) -> Policy:
-    return set_policy(call, call.resource, roles.PROJECT, body)
-
-
-def test_project_permissions(call: Call, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
-    return test_permissions(call, call.resource, roles.PROJECT, body)
-
-
-def get_organization_policy(call: Call, _: object) -> Policy:
-    return get_policy(call, call.resource, roles.ORGANIZATION)
-
-
-def set_organization_policy(call: Call, body: SetIamPolicyRequest) -> Policy:
-    return set_policy(call, call.resource, roles.ORGANIZATION, body)
-
-
-def get_account_policy(call: Call) -> Policy:
-    _check_requested_version(call)
-    return get_policy(call, call.resource, roles.SERVICE_ACCOUNT)
-
-
-def set_account_policy(call: Call, body: SetIamPolicyRequest) -> Policy:
-    return set_policy(call, call.resource, roles.SERVICE_ACCOUNT, body)
-
-
-def test_account_permissions(call: Call, body: TestIamPermissionsRequest) -> TestIamPermissionsResponse:
-    return test_permissions(call, call.params["resource"], roles.SERVICE_ACCOUNT, body)
-
-
-def _check_requested_version(call: Call) -> None:
-    version = call.query.get("options.requestedPolicyVersion", 1)
-    if version not in (0, 1, 3):
-        message = f"options.requestedPolicyVersion {version} is invalid: use 0, 1 or 3."
-        raise InvalidArgument(message, fields=[("options.requestedPolicyVersion", message)])
+    return test_iam_permissions

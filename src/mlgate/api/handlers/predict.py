@@ -10,22 +10,29 @@ from mlgate.api.call import Call, Response
 from mlgate.core.errors import FailedPrecondition, NotFound
 from mlgate.core.names import id_of, model_of
 from mlgate.ports import ModelSpec
-from mlgate.snapshot import ServedVersion
+from mlgate.snapshot import ServedModel, ServedVersion
 
 
 async def predict(call: Call) -> Response:
     """Read the body, decide again (reading may have taken long), and relay to the version's process."""
     body = await call.request.body(call.settings.max_predict)
+    served = _served(call)
     call.authorize()
-    version = _served(call)
+    while served is not (newer := _served(call)):  # what answers is the present version, no newer than the decision
+        served = newer
+        call.authorize()
+    version = _version(call, served)
     answer = await call.services.host.predict(_spec_of(call, version), body, call.settings.predict_timeout)
     return Response(status=answer.status, body=answer.body, media_type="application/json; charset=UTF-8")
 
 
-def _served(call: Call) -> ServedVersion:
+def _served(call: Call) -> ServedModel | None:
+    return call.services.snapshot.served.get(model_of(call.resource))
+
+
+def _version(call: Call, model: ServedModel | None) -> ServedVersion:
     """The version that the URL names, or the model's default."""
     model_name = model_of(call.resource)
-    model = call.services.snapshot.served.get(model_name)
     if model is None:
         raise NotFound(f"Resource '{model_name}' was not found.")
     version_id = id_of(call.resource) if call.resource != model_name else model.default
@@ -40,11 +47,7 @@ def _spec_of(call: Call, version: ServedVersion) -> ModelSpec:
     """What the version's process is to load; kept, since a uid never stands for anything else."""
     kept = call.services.specs.get(version.uid)
     if kept is None:
-        kept = call.services.specs[version.uid] = ModelSpec(
-            uid=version.uid,
-            directory=str(call.services.models_dir / version.digest),
-            framework=version.framework,
-            python=call.settings.runtime_python,
-            memory_bytes=call.settings.model_memory,
-        )
+        python = call.services.interpreter(version.environment)
+        kept = version.spec(call.services.models_dir, python, call.settings.model_memory)
+        call.services.specs[version.uid] = kept
     return kept

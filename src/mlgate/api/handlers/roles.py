@@ -6,6 +6,9 @@ from typing import TypeVar
 
 from mlgate.api.call import Call
 from mlgate.api.messages.iam import (
+    LintPolicyRequest,
+    LintPolicyResponse,
+    LintResult,
     ListRolesResponse,
     Permission,
     QueryGrantableRolesRequest,
@@ -14,8 +17,10 @@ from mlgate.api.messages.iam import (
     QueryTestablePermissionsResponse,
     Role,
 )
+from mlgate.api.messages.policies import Expr
 from mlgate.core.errors import InvalidArgument, NotFound
-from mlgate.core.iam import permissions, roles
+from mlgate.core.iam import conditions, permissions, roles
+from mlgate.core.iam.policy import Condition
 from mlgate.core.names import from_full_name
 from mlgate.core.wire import page_token, parse_page_token
 
@@ -23,12 +28,14 @@ T = TypeVar("T")
 
 _KINDS = {
     ("projects",): roles.PROJECT,
+    ("folders",): roles.FOLDER,
     ("organizations",): roles.ORGANIZATION,
     ("buckets",): roles.BUCKET,
     ("projects", "models"): roles.MODEL,
     ("projects", "jobs"): roles.JOB,
     ("projects", "serviceAccounts"): roles.SERVICE_ACCOUNT,
 }
+_ABOVE_PROJECTS = (roles.FOLDER, roles.ORGANIZATION)
 
 
 def get_role(call: Call) -> Role:
@@ -57,10 +64,26 @@ def query_grantable_roles(call: Call, body: QueryGrantableRolesRequest) -> Query
     )
 
 
+def lint_policy(call: Call, body: LintPolicyRequest) -> LintPolicyResponse:
+    """What keeps a condition from being set. An expression without a title is looked at all the same."""
+    given = body.condition or Expr()
+    condition = Condition(given.expression or "", given.title or "untitled", given.description or "")
+    try:
+        conditions.check(condition, "condition")
+    except InvalidArgument as error:
+        [(field, message)] = error.fields
+        unit = "LintValidationUnits/ConditionCompileCheck"
+        found = LintResult(
+            level="CONDITION", severity="ERROR", field_name=field, debug_message=message, validation_unit_name=unit
+        )
+        return LintPolicyResponse(lint_results=[found])
+    return LintPolicyResponse()
+
+
 def query_testable_permissions(call: Call, body: QueryTestablePermissionsRequest) -> QueryTestablePermissionsResponse:
     """Every permission that a custom role may hold on the resource (api.md rule 10)."""
     kind = _kind_of(body.full_resource_name or "")
-    fitting = [p for p in permissions.ALL if kind == roles.ORGANIZATION or p not in permissions.ORGANIZATION_ONLY]
+    fitting = [p for p in permissions.ALL if kind in _ABOVE_PROJECTS or p not in permissions.ORGANIZATION_ONLY]
     mark = body.full_resource_name or ""
     page, token = _page(call, fitting, body.page_size or 0, body.page_token or "", mark, 1000)
     return QueryTestablePermissionsResponse(

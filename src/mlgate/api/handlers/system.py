@@ -34,9 +34,9 @@ async def discovery_of(call: Call) -> Response:
 
 async def _document(call: Call, api: str, version: str) -> Response:
     if (api, version) not in documents.APIS:
-        raise NotFound(f"There is no API {api} {version}; there are {', '.join(a for a, _ in documents.APIS)} v1.")
+        raise NotFound(f"There is no API {api} {version}; there are {', '.join(map(' '.join, documents.APIS))}.")
     base = call.settings.public_url or call.request.base_url
-    return Response(body=msgspec.json.encode(documents.document(call.services.registry, api, base)))
+    return Response(body=msgspec.json.encode(documents.document(call.services.registry, api, base, version)))
 
 
 @cache

@@ -28,7 +28,7 @@ _MASK = (
 _LATER_MASK = ("requestLoggingConfig", "predictionClass", "packageUris")
 _KEPT = (
     "description", "deployment_uri", "runtime_version", "python_version", "framework", "labels", "machine_type",
-    "auto_scaling", "manual_scaling",
+    "auto_scaling", "manual_scaling", "prediction_class", "package_uris", "service_account",
 )  # fmt: skip
 
 

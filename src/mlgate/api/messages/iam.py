@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mlgate.api.messages.message import Bytes, FieldMask, Message, Timestamp
+from mlgate.api.messages.policies import Expr
 
 
 class ServiceAccount(Message):
@@ -162,3 +163,23 @@ class Permission(Message):
 class QueryTestablePermissionsResponse(Message):
     next_page_token: str | None = None
     permissions: list[Permission] | None = None
+
+
+class LintPolicyRequest(Message):
+    condition: Expr | None = None
+    full_resource_name: str | None = None
+
+
+class LintResult(Message):
+    debug_message: str | None = None
+    field_name: str | None = None
+    level: Literal["LEVEL_UNSPECIFIED", "CONDITION"] | None = None
+    location_offset: int | None = None
+    severity: Literal["SEVERITY_UNSPECIFIED", "ERROR", "WARNING", "NOTICE", "INFO", "DEPRECATED"] | None = None
+    validation_unit_name: str | None = None
+
+
+class LintPolicyResponse(Message):
+    """What is wrong with a condition; nothing where it can be set."""
+
+    lint_results: list[LintResult] | None = None

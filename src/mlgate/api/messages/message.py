@@ -167,7 +167,8 @@ Timestamp = Annotated[datetime, Scalar(_moment, format_timestamp, {"type": "stri
 DateTime = Annotated[datetime, Scalar(_moment, format_timestamp, {"type": "string", "format": "date-time"})]
 Bytes = Annotated[bytes, Scalar(_base64, encode_base64, {"type": "string", "format": "byte"})]
 FieldMask = Annotated[str, Scalar(_mask, _same, {"type": "string", "format": "google-fieldmask"})]
-Json = Annotated[Any, Scalar(_same, _same, {"type": "any"})]
+_ANY = Scalar(_same, _same, {"type": "any"})
+Json = Annotated[Any, _ANY]
 
 _SCALARS: Mapping[Any, Scalar] = {
     str: Scalar(_text, _same, {"type": "string"}),
@@ -311,7 +312,9 @@ def encode(message: Message) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for field in fields_of(type(message)):
         value = getattr(message, field.attribute)
-        if value is None or value is False or value == "" or value == [] or value == {} or value == b"":
+        if value is None or value == "" or value == [] or value == {} or value == b"":
+            continue
+        if value is False and field.type.scalar is not _ANY:  # JSON's own false says something
             continue
         out[field.wire] = _encode_value(field.type, value)
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mlgate.api.messages.message import Duration, Int64, Message, Timestamp
+from mlgate.api.messages.message import Duration, Int64, Json, Message, Timestamp
 
 
 class AutomatedStoppingConfigDecayCurveAutomatedStoppingConfig(
@@ -207,3 +207,11 @@ class SuggestTrialsResponse(Message, schema="GoogleCloudMlV1__SuggestTrialsRespo
     start_time: Timestamp | None = None
     study_state: Literal["STATE_UNSPECIFIED", "ACTIVE", "INACTIVE", "COMPLETED"] | None = None
     trials: list[Trial] | None = None
+
+
+class Plot(Message, schema="Plot"):
+    """What a plot of a study shows; numbers carry their position between 0 and 1 along their scale."""
+
+    study: str | None = None
+    kind: str | None = None
+    data: dict[str, Json] | None = None

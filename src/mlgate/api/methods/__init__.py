@@ -8,6 +8,26 @@ from mlgate.api.method import Registry, compile
 def registry() -> Registry:
     """All rows, checked. Raises ValueError for a row that cannot be trusted."""
     # imported here, so that a client which needs the rows of one API does not load those of all
-    from mlgate.api.methods import iam, ml, mlgate, resourcemanager, storage
+    from mlgate.api.methods import (
+        cloudasset,
+        cloudidentity,
+        iam,
+        ml,
+        mlgate,
+        policytroubleshooter,
+        resourcemanager,
+        storage,
+    )
 
-    return compile((*ml.ROWS, *resourcemanager.ROWS, *iam.ROWS, *storage.ROWS, *mlgate.ROWS))
+    return compile(
+        (
+            *ml.ROWS,
+            *resourcemanager.ROWS,
+            *iam.ROWS,
+            *cloudidentity.ROWS,
+            *cloudasset.ROWS,
+            *policytroubleshooter.ROWS,
+            *storage.ROWS,
+            *mlgate.ROWS,
+        )
+    )

@@ -1,4 +1,4 @@
-"""iam v1: service accounts and keys, roles, permissions."""
+"""iam v1: service accounts and keys, roles, permissions; and the rows of v2."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from mlgate.api.messages.iam import (
     DisableServiceAccountRequest,
     EnableServiceAccountKeyRequest,
     EnableServiceAccountRequest,
+    LintPolicyRequest,
+    LintPolicyResponse,
     ListRolesResponse,
     ListServiceAccountKeysResponse,
     ListServiceAccountsResponse,
@@ -35,6 +37,8 @@ from mlgate.api.messages.policies import (
     TestIamPermissionsResponse,
 )
 from mlgate.api.method import DELETE, GET, PATCH, POST, Audit, Authenticated, Method
+from mlgate.api.methods import iam_v2
+from mlgate.core.iam.roles import SERVICE_ACCOUNT
 
 _WRITE = Audit.ADMIN_WRITE
 _LATER = None
@@ -69,13 +73,13 @@ ROWS: tuple[Method, ...] = (
     Method(f"{_S}.enable", POST, f"v1/{{name={_A}}}:enable", "iam.serviceAccounts.enable", accounts.enable_account,
            takes=EnableServiceAccountRequest, gives=Empty, audit=_WRITE, summary="Accept a service account again"),
     Method(f"{_S}.getIamPolicy", POST, f"v1/{{resource={_A}}}:getIamPolicy", "iam.serviceAccounts.getIamPolicy",
-           policies.get_account_policy, gives=Policy, query={"options.requestedPolicyVersion": int},
+           policies.getter(SERVICE_ACCOUNT), gives=Policy, query={"options.requestedPolicyVersion": int},
            summary="Read who may act as a service account"),
     Method(f"{_S}.setIamPolicy", POST, f"v1/{{resource={_A}}}:setIamPolicy", "iam.serviceAccounts.setIamPolicy",
-           policies.set_account_policy, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
+           policies.setter(SERVICE_ACCOUNT), takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
            summary="Replace who may act as a service account"),
     Method(f"{_S}.testIamPermissions", POST, f"v1/{{resource={_A}}}:testIamPermissions", _FILTERED,
-           policies.test_account_permissions, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse,
+           policies.tester(SERVICE_ACCOUNT), takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse,
            max_body=64 << 10, summary="Which of these permissions the caller holds on a service account"),
     # ------------------------------------------------------------------------------------------------------- keys
     Method(f"{_S}.keys.create", POST, f"v1/{{name={_A}}}/keys", "iam.serviceAccountKeys.create", accounts.create_key,
@@ -104,6 +108,9 @@ ROWS: tuple[Method, ...] = (
     Method("iam.roles.queryGrantableRoles", POST, "v1/roles:queryGrantableRoles", _OPEN_TABLE,
            roles.query_grantable_roles, takes=QueryGrantableRolesRequest, gives=QueryGrantableRolesResponse,
            summary="Which roles may be bound on a resource"),
+    Method("iam.iamPolicies.lintPolicy", POST, "v1/iamPolicies:lintPolicy",
+           Authenticated("nothing but what was sent is looked at"), roles.lint_policy, takes=LintPolicyRequest,
+           gives=LintPolicyResponse, summary="What is wrong with a condition"),
     Method("iam.permissions.queryTestablePermissions", POST, "v1/permissions:queryTestablePermissions", _OPEN_TABLE,
            roles.query_testable_permissions, takes=QueryTestablePermissionsRequest,
            gives=QueryTestablePermissionsResponse, summary="Which permissions a custom role may hold"),
@@ -131,4 +138,5 @@ ROWS: tuple[Method, ...] = (
                    audit=_WRITE, summary="Restore a custom role"),
         )
     ),
+    *iam_v2.ROWS,
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlgate.api.handlers import jobs, locations, models, operations, policies, predict, versions
+from mlgate.api.handlers import jobs, locations, models, operations, policies, predict, studies, trials, versions
 from mlgate.api.messages.jobs import CancelJobRequest, Job, ListJobsResponse
 from mlgate.api.messages.message import Empty
 from mlgate.api.messages.models import (
@@ -39,6 +39,7 @@ from mlgate.api.messages.studies import (
     Trial,
 )
 from mlgate.api.method import DELETE, GET, PATCH, POST, Audit, Authenticated, Method, Style
+from mlgate.core.iam.roles import MODEL
 
 _PAGE: dict[str, type] = {"filter": str, "pageSize": int, "pageToken": str}
 _PLAIN_PAGE: dict[str, type] = {"pageSize": int, "pageToken": str}
@@ -75,13 +76,13 @@ ROWS: tuple[Method, ...] = (
     Method(f"{_P}.models.delete", DELETE, "v1/{name=projects/*/models/*}", "ml.models.delete", models.delete_model,
            gives=Operation, audit=_WRITE, summary="Delete a model without versions"),
     Method(f"{_P}.models.getIamPolicy", GET, "v1/{resource=projects/*/models/*}:getIamPolicy",
-           "ml.models.getIamPolicy", policies.get_model_policy, gives=Policy, query=_POLICY_VERSION,
+           "ml.models.getIamPolicy", policies.getter(MODEL), gives=Policy, query=_POLICY_VERSION,
            summary="Read who has which role on a model"),
     Method(f"{_P}.models.setIamPolicy", POST, "v1/{resource=projects/*/models/*}:setIamPolicy",
-           "ml.models.setIamPolicy", policies.set_model_policy, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
+           "ml.models.setIamPolicy", policies.setter(MODEL), takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
            summary="Replace who has which role on a model"),
     Method(f"{_P}.models.testIamPermissions", POST, "v1/{resource=projects/*/models/*}:testIamPermissions",
-           _FILTERED, policies.test_model_permissions, takes=TestIamPermissionsRequest,
+           _FILTERED, policies.tester(MODEL), takes=TestIamPermissionsRequest,
            gives=TestIamPermissionsResponse, max_body=64 << 10,
            summary="Which of these permissions the caller holds on a model"),
     # --------------------------------------------------------------------------------------------------- versions
@@ -140,37 +141,43 @@ ROWS: tuple[Method, ...] = (
            _LATER, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse, max_body=64 << 10,
            summary="Which of these permissions the caller holds on a job"),
     # ---------------------------------------------------------------------------------------------------- studies
-    Method(f"{_L}.studies.create", POST, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.create", _LATER,
-           takes=Study, gives=Study, query={"studyId": str}, audit=_WRITE, summary="Create a study"),
-    Method(f"{_L}.studies.get", GET, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.get", _LATER,
-           gives=Study, summary="Read a study"),
-    Method(f"{_L}.studies.list", GET, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.list", _LATER,
-           gives=ListStudiesResponse, summary="List the studies of a project"),
-    Method(f"{_L}.studies.delete", DELETE, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.delete", _LATER,
-           gives=Empty, audit=_WRITE, summary="Delete a study"),
+    Method(f"{_L}.studies.create", POST, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.create",
+           studies.create_study, takes=Study, gives=Study, query={"studyId": str}, audit=_WRITE,
+           summary="Create a study"),
+    Method(f"{_L}.studies.get", GET, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.get",
+           studies.get_study, gives=Study, summary="Read a study"),
+    Method(f"{_L}.studies.list", GET, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.list",
+           studies.list_studies, gives=ListStudiesResponse, summary="List the studies of a project"),
+    Method(f"{_L}.studies.delete", DELETE, "v1/{name=projects/*/locations/*/studies/*}", "ml.studies.delete",
+           studies.delete_study, gives=Empty, audit=_WRITE, summary="Delete a study with its trials"),
     Method(f"{_L}.studies.trials.create", POST, "v1/{parent=projects/*/locations/*/studies/*}/trials",
-           "ml.trials.create", _LATER, takes=Trial, gives=Trial, audit=_DATA_WRITE, summary="Add a trial"),
+           "ml.trials.create", trials.create_trial, takes=Trial, gives=Trial, audit=_DATA_WRITE,
+           summary="Add a trial, to be run or with its result"),
     Method(f"{_L}.studies.trials.suggest", POST, "v1/{parent=projects/*/locations/*/studies/*}/trials:suggest",
-           "ml.trials.update", _LATER, takes=SuggestTrialsRequest, gives=Operation, audit=_DATA_WRITE,
-           summary="Ask for trials to run"),
+           "ml.trials.update", trials.suggest_trials, takes=SuggestTrialsRequest, gives=Operation,
+           audit=_DATA_WRITE, style=Style.STREAM, summary="Ask for trials to run"),
     Method(f"{_L}.studies.trials.get", GET, "v1/{name=projects/*/locations/*/studies/*/trials/*}", "ml.trials.get",
-           _LATER, gives=Trial, summary="Read a trial"),
+           trials.get_trial, gives=Trial, summary="Read a trial"),
     Method(f"{_L}.studies.trials.list", GET, "v1/{parent=projects/*/locations/*/studies/*}/trials", "ml.trials.get",
-           _LATER, gives=ListTrialsResponse, summary="List the trials of a study"),
+           trials.list_trials, gives=ListTrialsResponse, summary="List the trials of a study"),
     Method(f"{_L}.studies.trials.listOptimalTrials", POST,
-           "v1/{parent=projects/*/locations/*/studies/*}/trials:listOptimalTrials", "ml.trials.get", _LATER,
-           takes=ListOptimalTrialsRequest, gives=ListOptimalTrialsResponse, summary="The best trials of a study"),
+           "v1/{parent=projects/*/locations/*/studies/*}/trials:listOptimalTrials", "ml.trials.get",
+           trials.list_optimal_trials, takes=ListOptimalTrialsRequest, gives=ListOptimalTrialsResponse,
+           summary="The best trials of a study"),
     Method(f"{_L}.studies.trials.addMeasurement", POST,
-           "v1/{name=projects/*/locations/*/studies/*/trials/*}:addMeasurement", "ml.trials.update", _LATER,
-           takes=AddTrialMeasurementRequest, gives=Trial, audit=_DATA_WRITE, summary="Report an intermediate value"),
+           "v1/{name=projects/*/locations/*/studies/*/trials/*}:addMeasurement", "ml.trials.update",
+           trials.add_measurement, takes=AddTrialMeasurementRequest, gives=Trial, audit=_DATA_WRITE,
+           summary="Report an intermediate value"),
     Method(f"{_L}.studies.trials.checkEarlyStoppingState", POST,
-           "v1/{name=projects/*/locations/*/studies/*/trials/*}:checkEarlyStoppingState", "ml.trials.get", _LATER,
-           takes=CheckTrialEarlyStoppingStateRequest, gives=Operation, summary="Ask whether a trial should stop"),
+           "v1/{name=projects/*/locations/*/studies/*/trials/*}:checkEarlyStoppingState", "ml.trials.get",
+           trials.check_early_stopping_state, takes=CheckTrialEarlyStoppingStateRequest, gives=Operation,
+           style=Style.STREAM, summary="Ask whether a trial should stop"),
     Method(f"{_L}.studies.trials.stop", POST, "v1/{name=projects/*/locations/*/studies/*/trials/*}:stop",
-           "ml.trials.update", _LATER, takes=StopTrialRequest, gives=Trial, audit=_DATA_WRITE, summary="Stop a trial"),
+           "ml.trials.update", trials.stop_trial, takes=StopTrialRequest, gives=Trial, audit=_DATA_WRITE,
+           summary="Stop a trial"),
     Method(f"{_L}.studies.trials.complete", POST, "v1/{name=projects/*/locations/*/studies/*/trials/*}:complete",
-           "ml.trials.update", _LATER, takes=CompleteTrialRequest, gives=Trial, audit=_DATA_WRITE,
+           "ml.trials.update", trials.complete_trial, takes=CompleteTrialRequest, gives=Trial, audit=_DATA_WRITE,
            summary="Report a trial's result"),
     Method(f"{_L}.studies.trials.delete", DELETE, "v1/{name=projects/*/locations/*/studies/*/trials/*}",
-           "ml.trials.delete", _LATER, gives=Empty, audit=_DATA_WRITE, summary="Delete a trial"),
+           "ml.trials.delete", trials.delete_trial, gives=Empty, audit=_DATA_WRITE, summary="Delete a trial"),
 )  # fmt: skip

@@ -1,9 +1,12 @@
-"""What the server has of its own: health, sign-in, and its description. The list of open routes is here and short."""
+"""What the server has of its own: health, sign-in, its description, the history of policies, access reviews. The list
+of open routes is here and short."""
 
 from __future__ import annotations
 
-from mlgate.api.handlers import system, tokens
+from mlgate.api.handlers import studies, system, tokens
+from mlgate.api.messages.studies import Plot
 from mlgate.api.method import GET, POST, Audit, Method, Public, Style
+from mlgate.api.methods import access, policy_history
 
 _DESCRIPTION = Public("describes methods and messages, which are the same for everybody")
 
@@ -20,4 +23,9 @@ ROWS: tuple[Method, ...] = (
            system.discovery_of, style=Style.STREAM, summary="The discovery document of one API"),
     Method("mlgate.openapi", GET, "openapi.json", _DESCRIPTION, system.openapi, style=Style.STREAM,
            summary="All methods as an OpenAPI document"),
+    Method("mlgate.studies.plot", GET, "v1/{name=projects/*/locations/*/studies/*}:plot", "ml.trials.get", studies.plot,
+           gives=Plot, query={"kind": str, "metric": str, "first": str, "second": str}, style=Style.STREAM,
+           summary="What a plot shows: history, parallelCoordinates, slice, paretoFront, importance or contour"),
+    *policy_history.ROWS,
+    *access.ROWS,
 )  # fmt: skip

@@ -15,12 +15,17 @@ ml.models              create delete get getIamPolicy list predict setIamPolicy 
 ml.versions            create delete get list predict update
 ml.studies             create delete get getIamPolicy list setIamPolicy
 ml.trials              create delete get list update
-resourcemanager.projects         create delete get getIamPolicy list setIamPolicy undelete update
+resourcemanager.projects         create delete get getIamPolicy list move setIamPolicy undelete update
+resourcemanager.folders          create delete get getIamPolicy list move setIamPolicy undelete update
 resourcemanager.organizations    get getIamPolicy setIamPolicy
 iam.roles                        create delete get list undelete update
 iam.serviceAccounts              actAs create delete disable enable get getAccessToken getIamPolicy getOpenIdToken \
 list setIamPolicy signBlob signJwt undelete update
 iam.serviceAccountKeys           create delete disable enable get list
+iam.denypolicies                 create delete get list update
+cloudidentity.groups             create delete get list update
+cloudidentity.memberships        create delete get list update
+cloudasset.assets                analyzeIamPolicy
 storage.buckets                  create delete get getIamPolicy list setIamPolicy update
 storage.objects                  create delete get list update
 logging.logEntries               create list
@@ -43,7 +48,12 @@ ALL: tuple[str, ...] = expand(_CATALOGUE)
 #: The permissions that the role tables of the requirements speak of; their golden test compares these.
 ML: tuple[str, ...] = (*(p for p in ALL if p.startswith("ml.")), "resourcemanager.projects.get")
 
-#: Never in a project's custom role: they mean nothing below an organization (`queryTestablePermissions` omits them).
+_ABOVE_PROJECTS = ("resourcemanager.organizations.", "resourcemanager.folders.", "iam.denypolicies.", "cloudidentity.")
+
+#: Never in a project's custom role, nor in Owner: they are about what stands above projects, or guards them
+#: (`queryTestablePermissions` omits them).
 ORGANIZATION_ONLY: frozenset[str] = frozenset(
-    p for p in ALL if p.startswith("resourcemanager.organizations.") or p == "resourcemanager.projects.create"
+    p
+    for p in ALL
+    if p.startswith(_ABOVE_PROJECTS) or p in ("resourcemanager.projects.create", "resourcemanager.projects.move")
 )

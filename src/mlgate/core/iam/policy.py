@@ -1,4 +1,4 @@
-"""Policies: who is given which role on one resource.
+"""Policies: who is given which role on one resource, and under which condition.
 
 A `Policy` is a value. Changing one means making another and storing it under a new etag. What a policy may contain
 (limits, member forms, which role on which kind of resource) is checked by `validate`, once, when it is set; the rule in
@@ -40,7 +40,12 @@ class Policy:
     audit_configs: tuple[Mapping[str, Any], ...] = ()
 
     def members_of(self, role: str) -> tuple[str, ...]:
-        return tuple(m for b in self.bindings if b.role == role for m in b.members)
+        """Who is given the role without a condition."""
+        return tuple(m for b in self.bindings if b.role == role and b.condition is None for m in b.members)
+
+    @property
+    def is_conditional(self) -> bool:
+        return any(binding.condition is not None for binding in self.bindings)
 
 
 #: The etag of a resource that never had a policy (Google's services answer "ACAB").
@@ -63,8 +68,7 @@ def to_plain(policy: Policy) -> dict[str, Any]:
     for b in policy.bindings:
         binding: dict[str, Any] = {"role": b.role, "members": list(b.members)}
         if b.condition:
-            c = b.condition
-            binding["condition"] = {"expression": c.expression, "title": c.title, "description": c.description}
+            binding["condition"] = condition_to_plain(b.condition)
         bindings.append(binding)
     return {
         "bindings": bindings,
@@ -78,10 +82,17 @@ def from_plain(value: Mapping[str, Any]) -> Policy:
     """The inverse of `to_plain`."""
     return Policy(
         bindings=tuple(
-            Binding(b["role"], tuple(b["members"]), Condition(**b["condition"]) if b.get("condition") else None)
-            for b in value["bindings"]
+            Binding(b["role"], tuple(b["members"]), condition_from_plain(b.get("condition"))) for b in value["bindings"]
         ),
         etag=bytes.fromhex(value["etag"]),
         version=value["version"],
         audit_configs=tuple(value.get("audit_configs", ())),
     )
+
+
+def condition_to_plain(condition: Condition) -> dict[str, str]:
+    return {"expression": condition.expression, "title": condition.title, "description": condition.description}
+
+
+def condition_from_plain(value: Mapping[str, str] | None) -> Condition | None:
+    return Condition(**value) if value else None

@@ -20,7 +20,10 @@ CATALOGUES = (DOCUMENTED, GOOGLE)
 
 #: Kinds of resource that have a policy of their own.
 PROJECT, MODEL, JOB, OPERATION = "project", "model", "job", "operation"
-SERVICE_ACCOUNT, BUCKET, ORGANIZATION = "serviceAccount", "bucket", "organization"
+SERVICE_ACCOUNT, BUCKET, GROUP = "serviceAccount", "bucket", "group"
+FOLDER, ORGANIZATION = "folder", "organization"
+#: Kinds that contain projects or what is in them: most roles may be bound there.
+CONTAINERS = (PROJECT, FOLDER, ORGANIZATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Role:
     title: str
     description: str
     permissions: tuple[str, ...]
-    on: tuple[str, ...] = (PROJECT, ORGANIZATION)
+    on: tuple[str, ...] = CONTAINERS
     google: tuple[str, ...] | None = None
     catalogues: tuple[str, ...] = CATALOGUES
 
@@ -109,20 +112,20 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "roles/ml.modelOwner", "ML Engine Model Owner", "Full access to one model and its versions.",
-        _MODEL_OWNER, on=(MODEL, PROJECT, ORGANIZATION), google=(*_MODEL_OWNER, *expand("ml.models create list")),
+        _MODEL_OWNER, on=(MODEL, *CONTAINERS), google=(*_MODEL_OWNER, *expand("ml.models create list")),
     ),
     Role(
         "roles/ml.modelUser", "ML Engine Model User", "Read one model and its versions, and use them for prediction.",
-        expand("ml.models get predict; ml.versions get list predict"), on=(MODEL, PROJECT, ORGANIZATION),
+        expand("ml.models get predict; ml.versions get list predict"), on=(MODEL, *CONTAINERS),
     ),
     Role(
         "roles/ml.jobOwner", "ML Engine Job Owner", "Full access to one job.",
-        expand("ml.jobs cancel get getIamPolicy setIamPolicy update"), on=(JOB, PROJECT, ORGANIZATION),
+        expand("ml.jobs cancel get getIamPolicy setIamPolicy update"), on=(JOB, *CONTAINERS),
         google=expand("ml.jobs cancel create get getIamPolicy list setIamPolicy update"),
     ),
     Role(
         "roles/ml.operationOwner", "ML Engine Operation Owner", "Get and cancel one operation; set by the server.",
-        expand("ml.operations cancel get"), on=(PROJECT, ORGANIZATION), google=expand("ml.operations cancel get list"),
+        expand("ml.operations cancel get"), google=expand("ml.operations cancel get list"),
     ),
     Role(
         "roles/ml.editor", "ML Engine Editor", "ML Engine Admin without the right to change policies.",
@@ -131,51 +134,51 @@ ROLES: tuple[Role, ...] = (
     Role(
         "roles/ml.serviceAgent", "ML Engine Service Agent",
         "What the service's own account may do in a project: read model files (R-090).",
-        expand("storage.buckets get list; storage.objects get list"), on=(PROJECT, ORGANIZATION, BUCKET),
+        expand("storage.buckets get list; storage.objects get list"), on=(*CONTAINERS, BUCKET),
     ),
     # The neighbours, under their Google names.
     Role(
         "roles/storage.objectViewer", "Storage Object Viewer", "Read and list objects.",
-        expand("storage.objects get list"), on=(BUCKET, PROJECT, ORGANIZATION),
+        expand("storage.objects get list"), on=(BUCKET, *CONTAINERS),
     ),
     Role(
         "roles/storage.objectCreator", "Storage Object Creator", "Create objects, without reading or replacing them.",
-        expand("storage.objects create"), on=(BUCKET, PROJECT, ORGANIZATION),
+        expand("storage.objects create"), on=(BUCKET, *CONTAINERS),
     ),
     Role(
         "roles/storage.objectUser", "Storage Object User", "Create, read, update and delete objects.",
-        expand("storage.objects create delete get list update"), on=(BUCKET, PROJECT, ORGANIZATION),
+        expand("storage.objects create delete get list update"), on=(BUCKET, *CONTAINERS),
     ),
     Role(
         "roles/storage.objectAdmin", "Storage Object Admin", "Full control of objects.",
-        expand("storage.objects create delete get list update"), on=(BUCKET, PROJECT, ORGANIZATION),
+        expand("storage.objects create delete get list update"), on=(BUCKET, *CONTAINERS),
     ),
     Role(
         "roles/storage.admin", "Storage Admin", "Full control of buckets and objects.",
-        tuple(p for p in ALL if p.startswith("storage.")), on=(BUCKET, PROJECT, ORGANIZATION),
+        tuple(p for p in ALL if p.startswith("storage.")), on=(BUCKET, *CONTAINERS),
     ),
     Role(
         "roles/iam.serviceAccountUser", "Service Account User", "Act as a service account.",
         expand("iam.serviceAccounts actAs get list; resourcemanager.projects get"),
-        on=(SERVICE_ACCOUNT, PROJECT, ORGANIZATION),
+        on=(SERVICE_ACCOUNT, *CONTAINERS),
     ),
     Role(
         "roles/iam.serviceAccountTokenCreator", "Service Account Token Creator",
         "Make tokens and signatures for a service account.",
         expand("iam.serviceAccounts get getAccessToken getOpenIdToken list signBlob signJwt"),
-        on=(SERVICE_ACCOUNT, PROJECT, ORGANIZATION),
+        on=(SERVICE_ACCOUNT, *CONTAINERS),
     ),
     Role(
         "roles/iam.serviceAccountKeyAdmin", "Service Account Key Admin", "Create and manage keys of service accounts.",
         (*expand("iam.serviceAccountKeys create delete disable enable get list"),
          *expand("iam.serviceAccounts get list; resourcemanager.projects get")),
-        on=(SERVICE_ACCOUNT, PROJECT, ORGANIZATION),
+        on=(SERVICE_ACCOUNT, *CONTAINERS),
     ),
     Role(
         "roles/iam.serviceAccountAdmin", "Service Account Admin", "Create and manage service accounts.",
         expand("iam.serviceAccounts create delete disable enable get getIamPolicy list setIamPolicy undelete update; "
                "resourcemanager.projects get"),
-        on=(SERVICE_ACCOUNT, PROJECT, ORGANIZATION),
+        on=(SERVICE_ACCOUNT, *CONTAINERS),
     ),
     Role(
         "roles/resourcemanager.projectIamAdmin", "Project IAM Admin", "Read and set the policy of a project.",
@@ -183,14 +186,60 @@ ROLES: tuple[Role, ...] = (
     ),
     Role(
         "roles/resourcemanager.projectCreator", "Project Creator", "Create projects in the organization.",
-        expand("resourcemanager.organizations get; resourcemanager.projects create"), on=(ORGANIZATION,),
+        expand("resourcemanager.organizations get; resourcemanager.projects create"), on=(FOLDER, ORGANIZATION),
     ),
     Role(
         "roles/resourcemanager.organizationAdmin", "Organization Administrator",
-        "Read and set the policy of the organization and of every project in it.",
+        "Read and set the policy of the organization and of every folder and project in it.",
         expand("resourcemanager.organizations get getIamPolicy setIamPolicy; "
+               "resourcemanager.folders get getIamPolicy list setIamPolicy; "
                "resourcemanager.projects get getIamPolicy list setIamPolicy"),
         on=(ORGANIZATION,),
+    ),
+    Role(
+        "roles/resourcemanager.folderAdmin", "Folder Admin", "Manage folders, and move folders and projects.",
+        expand("resourcemanager.folders create delete get getIamPolicy list move setIamPolicy undelete update; "
+               "resourcemanager.organizations get; resourcemanager.projects get getIamPolicy list move setIamPolicy"),
+        on=(FOLDER, ORGANIZATION),
+    ),
+    Role(
+        "roles/resourcemanager.folderViewer", "Folder Viewer", "See folders and the projects in them.",
+        expand("resourcemanager.folders get list; resourcemanager.projects get list"), on=(FOLDER, ORGANIZATION),
+    ),
+    Role(
+        "roles/resourcemanager.projectMover", "Project Mover", "Move projects between folders.",
+        expand("resourcemanager.projects get move update"), on=(PROJECT, FOLDER, ORGANIZATION),
+    ),
+    Role(
+        "roles/iam.denyAdmin", "Deny Admin", "Manage deny policies, which no other role can undo.",
+        expand("iam.denypolicies create delete get list update"), on=(ORGANIZATION,),
+    ),
+    Role(
+        "roles/iam.denyReviewer", "Deny Reviewer", "Read deny policies.",
+        expand("iam.denypolicies get list"), on=(ORGANIZATION,),
+    ),
+    Role(
+        "roles/cloudidentity.groupsAdmin", "Groups Admin", "Create groups, and manage all groups and their members.",
+        expand("cloudidentity.groups create delete get list update; "
+               "cloudidentity.memberships create delete get list update"), on=(ORGANIZATION,),
+    ),
+    Role(
+        "roles/cloudidentity.groupsViewer", "Groups Viewer", "See all groups and their members.",
+        expand("cloudidentity.groups get list; cloudidentity.memberships get list"), on=(ORGANIZATION,),
+    ),
+    Role(
+        "roles/cloudidentity.groupOwner", "Group Owner", "Manage one group; set by the server for its owners.",
+        expand("cloudidentity.groups delete get update; cloudidentity.memberships create delete get list update"),
+        on=(GROUP,),
+    ),
+    Role(
+        "roles/cloudidentity.groupManager", "Group Manager",
+        "Add and remove members of one group; set by the server for its managers.",
+        expand("cloudidentity.groups get; cloudidentity.memberships create delete get list"), on=(GROUP,),
+    ),
+    Role(
+        "roles/cloudasset.viewer", "Access Reviewer", "Ask who has access to what.",
+        expand("cloudasset.assets analyzeIamPolicy"),
     ),
     Role(
         "roles/iam.roleAdmin", "Role Administrator", "Manage the custom roles of a project.",

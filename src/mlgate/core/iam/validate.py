@@ -1,21 +1,26 @@
 """What a policy may contain, checked once, when it is set.
 
 Limits and texts follow Google IAM: at most 1,500 principals, each occurrence counted, 250 of them groups; at least one
-member a binding; versions 0, 1 and 3; the role must be one that this kind of resource supports (C-23).
+member a binding; versions 0, 1 and 3, and 3 where a binding has a condition; no condition on basic roles or on
+everybody, and at most 20 for one role and member; the role must be one that this kind of resource supports (C-23).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from mlgate.core.errors import FailedPrecondition, InvalidArgument, RpcError, Unimplemented
+from mlgate.core.errors import FailedPrecondition, InvalidArgument, RpcError
+from mlgate.core.iam import conditions
 from mlgate.core.iam.policy import Binding, Policy, merged
 from mlgate.core.iam.principals import ALL_AUTHENTICATED_USERS, ALL_USERS, parse_member
-from mlgate.core.iam.roles import PROJECT, Role
+from mlgate.core.iam.roles import CONTAINERS, Role
 
 MAX_PRINCIPALS, MAX_GROUPS = 1500, 250
+MAX_CONDITIONS = 20
 OWNER = "roles/owner"
+BASIC = (OWNER, "roles/editor", "roles/viewer")
 
 
 def _refuse(field: str, message: str) -> InvalidArgument:
@@ -27,20 +32,22 @@ def validated(
     kind: str,
     roles: Mapping[str, Role],
     is_custom_role: Callable[[str], bool],
-    is_missing_account: Callable[[str], bool],
+    is_missing: Callable[[str], bool],
 ) -> Policy:
     """The policy in canonical form: addresses in lower case, one binding a role, duplicates dropped.
 
-    `is_custom_role` tells whether a custom role may be bound here; `is_missing_account` whether an address would be a
-    service account of this server that does not exist (an account made later under it must not find rights waiting).
-    Raises InvalidArgument, or Unimplemented for conditions.
+    `is_custom_role` tells whether a custom role may be bound here; `is_missing` whether an address would be a group
+    or a service account of this server that does not exist (one made later under it must not find rights waiting).
+    Raises InvalidArgument.
     """
     if policy.version not in (0, 1, 3):
         raise _refuse("version", f"Policy version {policy.version} is invalid: use 0, 1 or 3.")
-    if policy.audit_configs and kind != PROJECT:
+    if policy.is_conditional and policy.version != 3:
+        raise _refuse("version", f"A policy with conditions must have version 3; this one says {policy.version}.")
+    if policy.audit_configs and kind not in CONTAINERS:
         raise _refuse("auditConfigs", "auditConfigs are only supported on organizations, folders and projects.")
     bindings = tuple(
-        _validated_binding(n, binding, kind, roles, is_custom_role, is_missing_account)
+        _validated_binding(n, binding, kind, roles, is_custom_role, is_missing)
         for n, binding in enumerate(policy.bindings)
     )
     _check_counts(bindings)
@@ -53,11 +60,9 @@ def _validated_binding(
     kind: str,
     roles: Mapping[str, Role],
     is_custom_role: Callable[[str], bool],
-    is_missing_account: Callable[[str], bool],
+    is_missing: Callable[[str], bool],
 ) -> Binding:
     where = f"bindings[{n}]"
-    if binding.condition is not None:
-        raise Unimplemented("Conditions in bindings are not implemented by this server.")
     if not binding.members:
         raise _refuse(f"{where}.members", f'The binding of role "{binding.role[:100]}" must have at least one member.')
     check_role(binding.role, kind, roles, is_custom_role, f"{where}.role")
@@ -67,12 +72,26 @@ def _validated_binding(
             member = parse_member(text)
         except RpcError as error:
             raise _refuse(f"{where}.members[{k}]", error.message) from None
-        if kind == PROJECT and member in (ALL_USERS, ALL_AUTHENTICATED_USERS):
-            raise _refuse(f"{where}.members[{k}]", f"{member} cannot be a member of a project's policy.")
-        if is_missing_account(member):
-            raise _refuse(f"{where}.members[{k}]", f"Service account {member.partition(':')[2]} does not exist.")
+        if kind in CONTAINERS and member in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+            raise _refuse(f"{where}.members[{k}]", f"{member} cannot be a member of a {kind}'s policy.")
+        if is_missing(member):
+            kind, _, email = member.partition(":")
+            what = "Group" if kind == "group" else "Service account"
+            raise _refuse(f"{where}.members[{k}]", f"{what} {email} does not exist.")
         members.append(member)
+    if binding.condition is not None:
+        _check_condition(binding, members, where)
     return replace(binding, members=tuple(members))
+
+
+def _check_condition(binding: Binding, members: list[str], where: str) -> None:
+    assert binding.condition is not None
+    if binding.role in BASIC:
+        raise _refuse(f"{where}.condition", f"{binding.role} is a basic role, which cannot have a condition.")
+    for everybody in (ALL_USERS, ALL_AUTHENTICATED_USERS):
+        if everybody in members:
+            raise _refuse(f"{where}.condition", f"A binding of {everybody} cannot have a condition.")
+    conditions.check(binding.condition, f"policy.{where}.condition")
 
 
 def check_role(
@@ -106,6 +125,10 @@ def _check_counts(bindings: tuple[Binding, ...]) -> None:
         raise _refuse("bindings", f"The policy names {len(members)} principals; {MAX_PRINCIPALS} are allowed.")
     if len(groups) > MAX_GROUPS:
         raise _refuse("bindings", f"The policy names {len(groups)} groups; {MAX_GROUPS} are allowed.")
+    conditional = Counter((b.role, member) for b in merged(bindings) if b.condition for member in b.members)
+    for (role, member), count in conditional.items():
+        if count > MAX_CONDITIONS:
+            raise _refuse("bindings", f"{member} has {role} under {count} conditions; {MAX_CONDITIONS} are allowed.")
 
 
 def check_keeps_owner(policy: Policy) -> None:

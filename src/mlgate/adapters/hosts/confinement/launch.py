@@ -47,7 +47,9 @@ def main() -> None:
 
 
 def _confine(plan: dict[str, Any], landlock: Any) -> None:
-    ruleset = landlock.ruleset(libc, plan["read"], plan["write"]) if plan["mode"] == "landlock" else -1
+    own = f"/proc/{os.getpid()}/cmdline"  # TensorFlow ends the process when it cannot read its own command line
+    read = [*plan["read"], own] if os.path.exists(own) else plan["read"]
+    ruleset = landlock.ruleset(libc, read, plan["write"]) if plan["mode"] == "landlock" else -1
     uid = plan["uid"]
     is_other = os.geteuid() == 0 and _can_read_as(uid, plan["must_read"])
     if is_other and plan["scratch"]:

@@ -1,0 +1,1 @@
+"""How good the optimizer is: `python -m bench.vizier --help`."""

@@ -1,0 +1,1 @@
+"""Runtime environments: the catalogue's entries, built by uv from locks into directories that models share."""

@@ -1,0 +1,143 @@
+"""A Gaussian process for tens to hundreds of points.
+
+The kernel is a Matern 5/2 with a length scale for each parameter, plus a trend: a line and a parabola in each
+parameter. Real losses are often nearly that (a bowl in each parameter), and the trend learns it from few points.
+
+The hyperparameters are the most probable ones. Long length scales are expected the more, the more parameters there
+are, as distances in a cube grow with the root of its dimension (Hvarfner, Hellsten, Nardi, 2024, arXiv 2402.02229).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, lapack, solve_triangular  # type: ignore[import-untyped]
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+
+from mlgate.core.vizier.encoding import Array
+
+Indices = NDArray[np.intp]
+
+_ROOT5 = math.sqrt(5.0)
+_JITTER = 1e-8
+_MOST_FITTED = 100  # observations that the hyperparameters are fitted to; the process itself takes all
+_STEPS = 30  # of the search for hyperparameters; more of them change no result that was measured
+# Mode and spread of the logarithms of the hyperparameters, before any data. Length scales: see `_Posterior`.
+_SCALE_SPREAD = math.sqrt(3.0)
+_TREND_MODE, _TREND_SPREAD = -3.0, 2.0
+_NOISE_MODE, _NOISE_SPREAD = -6.0, 2.0
+
+
+class GaussianProcess:
+    def __init__(self, x: Array, y: Array, owner: Indices, theta: Array) -> None:
+        """`theta`: the logarithms of the length scales and of the variances of trend, Matern part and noise."""
+        self.weights = np.exp(-2 * theta[:-3])[owner]
+        self.trend, self.variance, self.noise = np.exp(theta[-3:]).tolist()
+        self.condition(x, y)
+
+    def condition(self, x: Array, y: Array) -> None:
+        """Take these observations instead of the ones before; the hyperparameters stay."""
+        self.x, self.curves = x, _curves(x)
+        k = self._kernel(x)[0]
+        k[np.diag_indices_from(k)] += self.noise + _JITTER
+        self.cholesky = np.linalg.cholesky(k)
+        self.alpha: Array = cho_solve((self.cholesky, True), y, check_finite=False)
+
+    def predict(self, a: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation at these points, without the noise of an observation."""
+        k = self._kernel(a)[0]
+        v = solve_triangular(self.cholesky, k.T, lower=True, check_finite=False)
+        prior = self.variance + self.trend * np.square(_curves(a)).sum(axis=1)
+        return k @ self.alpha, np.sqrt(np.maximum(prior - np.square(v).sum(axis=0), 1e-12))
+
+    def slopes(self, a: Array, columns: Indices) -> tuple[float, float, Array, Array]:
+        """Mean and standard deviation at one point, and how both change along these columns."""
+        k, steepness = self._kernel(a[None])
+        b = cho_solve((self.cholesky, True), k[0], check_finite=False)
+        here, there = 2 * a[columns] - 1, 2 * self.x[:, columns] - 1
+        dk = (2 * steepness[0])[:, None] * self.weights[columns] * (a[columns] - self.x[:, columns])
+        dk += (2 * self.trend) * (there + 2 * here * there**2)
+        prior = self.variance + self.trend * float(np.square(_curves(a[None])).sum())
+        sd = math.sqrt(max(prior - float(k[0] @ b), 1e-12))
+        d_prior = (4 * self.trend) * (here + 2 * here**3)
+        return float(k[0] @ self.alpha), sd, self.alpha @ dk, (0.5 * d_prior - b @ dk) / sd
+
+    def _kernel(self, a: Array) -> tuple[Array, Array]:
+        """The kernel between these points and the observed ones; the slope of its Matern part by squared distance."""
+        weighted = a * self.weights
+        squared = (weighted * a).sum(axis=1)[:, None] + np.square(self.x) @ self.weights - 2 * weighted @ self.x.T
+        np.maximum(squared, 0.0, out=squared)
+        r = _ROOT5 * np.sqrt(squared)
+        e = self.variance * np.exp(-r)
+        return (1 + r + (5 / 3) * squared) * e + self.trend * (_curves(a) @ self.curves.T), (-5 / 6) * (1 + r) * e
+
+
+def fit(x: Array, y: Array, owner: Indices) -> GaussianProcess:
+    """The process with the most probable hyperparameters for standardized `y`.
+
+    `owner` names the parameter that each column of `x` belongs to: 0, 0, 1, 2, 2, ...
+    """
+    some = np.linspace(0, len(x) - 1, min(len(x), _MOST_FITTED)).astype(int)
+    posterior = _Posterior(x[some], y[some], owner)
+    scales = posterior.scales
+    bounds = [(-4.0, 6.0)] * scales + [(-12.0, 3.0), (-3.0, 3.0), (math.log(1e-6), math.log(0.5))]
+    start = np.r_[np.full(scales, max(posterior.centre + 1, -1.0)), _TREND_MODE, 0.0, math.log(1e-3)]
+    found = minimize(posterior, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": _STEPS})
+    return GaussianProcess(x, y, owner, found.x)
+
+
+def _curves(x: Array) -> Array:
+    """The line and the parabola of each column."""
+    centred = 2 * x - 1
+    return np.hstack([centred, centred**2])
+
+
+class _Posterior:
+    """Minus the logarithm of the posterior density of the hyperparameters, with its gradient.
+
+    It works on pairs of points, each pair once: half the exponentials, and one product of matrix and vector for the
+    gradient by all length scales.
+    """
+
+    def __init__(self, x: Array, y: Array, owner: Indices) -> None:
+        self.y, self.n, self.scales = y, len(x), int(owner[-1]) + 1
+        self.centre = math.sqrt(2.0) + math.log(self.scales) / 2 - _SCALE_SPREAD**2
+        self.rows, self.columns = np.tril_indices(self.n, -1)
+        squares = np.square(x[self.rows] - x[self.columns])
+        first = np.searchsorted(owner, np.arange(self.scales))
+        self.distances = np.ascontiguousarray(np.add.reduceat(squares, first, axis=1).T)
+        trend = _curves(x) @ _curves(x).T
+        self.trend_pairs, self.trend_diagonal = trend[self.rows, self.columns], np.diag(trend)
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        weights = np.exp(-2 * theta[:-3])
+        trend, variance, noise = np.exp(theta[-3:]).tolist()
+        squared = weights @ self.distances
+        r = _ROOT5 * np.sqrt(squared)
+        e = variance * np.exp(-r)
+        pairs = (1 + r + (5 / 3) * squared) * e
+        k = np.zeros((self.n, self.n))
+        k[self.rows, self.columns] = pairs + trend * self.trend_pairs
+        k[np.diag_indices(self.n)] = variance + noise + _JITTER + trend * self.trend_diagonal
+        cholesky, failed = lapack.dpotrf(k, lower=1, clean=0)
+        if failed:
+            return 1e10, np.zeros_like(theta)
+        inverse = lapack.dpotri(cholesky, lower=1)[0]
+        below, diagonal = np.tril(inverse, -1), np.diag(inverse)
+        alpha = diagonal * self.y + below @ self.y + self.y @ below
+        value = 0.5 * float(self.y @ alpha) + float(np.log(np.diag(cholesky)).sum())
+
+        # The gradient by the entries of k: G = (inverse of k - alpha alpha') / 2, of which each pair counts twice.
+        g_pairs = below[self.rows, self.columns] - alpha[self.rows] * alpha[self.columns]
+        g_diagonal = 0.5 * (diagonal - alpha**2)
+        by_scales = (5 / 3) * weights * (self.distances @ (g_pairs * (1 + r) * e))
+        by_trend = trend * float(g_pairs @ self.trend_pairs + g_diagonal @ self.trend_diagonal)
+        by_variance = float(g_pairs @ pairs) + variance * float(g_diagonal.sum())
+        by_noise = noise * float(g_diagonal.sum())
+
+        spread = np.r_[np.full(self.scales, _SCALE_SPREAD), _TREND_SPREAD, 1.0, _NOISE_SPREAD]
+        off = (theta - np.r_[np.full(self.scales, self.centre), _TREND_MODE, 0.0, _NOISE_MODE]) / spread
+        gradient = np.r_[by_scales, by_trend, by_variance, by_noise] + off / spread
+        return value + 0.5 * float(off @ off), gradient

@@ -1,0 +1,91 @@
+"""How much better would a trial make the study? What the search maximizes: one metric, or a hypervolume of several.
+
+Both are logarithms: an improvement that is as good as impossible still has a slope to follow (Ament et al., 2023,
+arXiv 2310.20708). All values are losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import erfcx  # type: ignore[import-untyped]
+
+from mlgate.core.vizier.encoding import Array
+from mlgate.core.vizier.gp import GaussianProcess, Indices
+
+_DIRECTIONS = 256
+
+
+class ExpectedImprovement:
+    """The expected improvement on `mark`, in closed form."""
+
+    def __init__(self, process: GaussianProcess, mark: float) -> None:
+        self.process, self.mark = process, mark
+
+    def score(self, features: Array) -> Array:
+        mean, deviation = self.process.predict(features)
+        return np.asarray(np.log(deviation) + _log_h((self.mark - mean) / deviation)[0])
+
+    def slope(self, features: Array, columns: Indices) -> tuple[float, Array]:
+        mean, deviation, d_mean, d_deviation = self.process.slopes(features, columns)
+        z = (self.mark - mean) / deviation
+        value, steep = _log_h(np.array([z]))
+        return math.log(deviation) + float(value[0]), (d_deviation + steep[0] * (-d_mean - z * d_deviation)) / deviation
+
+
+class HypervolumeImprovement:
+    """The expected growth of the hypervolume that the trials dominate, up to a point a little behind the worst.
+
+    The hypervolume is the mean, over directions from that point, of how far one gets in a direction, to the power of
+    the number of metrics (Zhang, Golovin, 2020, arXiv 2006.04655). The mean is taken over fixed directions, each with
+    one draw of what the processes believe, so that the result is smooth in the features.
+    """
+
+    def __init__(self, processes: Sequence[GaussianProcess], losses: Array, rng: np.random.Generator) -> None:
+        self.processes, self.power = processes, losses.shape[1]
+        low, high = losses.min(axis=0), losses.max(axis=0)
+        self.reference = high + 0.1 * np.maximum(high - low, 1e-9)
+        directions = np.abs(rng.normal(size=(_DIRECTIONS, self.power))) + 1e-6
+        self.steps = np.linalg.norm(directions, axis=1)[:, None] / directions
+        self.draws = rng.normal(size=(_DIRECTIONS, self.power))
+        self.reached = self._reach(losses[:, None, :]).max(axis=0)
+
+    def score(self, features: Array) -> Array:
+        beliefs = [process.predict(features) for process in self.processes]
+        mean, deviation = np.stack([b[0] for b in beliefs], axis=1), np.stack([b[1] for b in beliefs], axis=1)
+        reach = self._reach(mean[:, None, :] + deviation[:, None, :] * self.draws)
+        growth = np.maximum(reach**self.power - self.reached**self.power, 0.0).mean(axis=1)
+        return np.asarray(np.log(growth + 1e-9 * (1 + reach.mean(axis=1))))
+
+    def slope(self, features: Array, columns: Indices) -> tuple[float, Array]:
+        beliefs = [process.slopes(features, columns) for process in self.processes]
+        mean, deviation = np.array([b[0] for b in beliefs]), np.array([b[1] for b in beliefs])
+        distances = (self.reference - mean - deviation * self.draws) * self.steps
+        narrow = distances.argmin(axis=1)  # the metric that stops us in each direction
+        rows = np.arange(_DIRECTIONS)
+        reach = np.maximum(distances[rows, narrow], 0.0)
+        growth = np.maximum(reach**self.power - self.reached**self.power, 0.0)
+        total = growth.mean() + 1e-9 * (1 + reach.mean())
+        by_reach = np.where(growth > 0, self.power * reach ** (self.power - 1), 0.0) + np.where(reach > 0, 1e-9, 0.0)
+        by_loss = -by_reach * self.steps[rows, narrow] / (_DIRECTIONS * total)
+        slope = np.zeros(len(columns))
+        for metric, (_, _, d_mean, d_deviation) in enumerate(beliefs):
+            here = narrow == metric
+            slope += by_loss[here].sum() * d_mean + (by_loss[here] @ self.draws[here, metric]) * d_deviation
+        return math.log(total), slope
+
+    def _reach(self, losses: Array) -> Array:
+        """How far one gets in each direction before a metric stops it."""
+        return np.asarray(np.maximum(((self.reference - losses) * self.steps).min(axis=-1), 0.0))
+
+
+def _log_h(z: Array) -> tuple[Array, Array]:
+    """log(phi(z) + z Phi(z)) and its slope, exact far into the tail, where the plain formula is 0."""
+    near = np.minimum(z, 5.0)
+    mills = math.sqrt(math.pi / 2) * erfcx(-near / math.sqrt(2))
+    rest = np.maximum(1 + near * mills, 1e-18)
+    value = -(near**2) / 2 - 0.5 * math.log(2 * math.pi) + np.log(rest)
+    beyond = np.maximum(z, 5.0)
+    return np.where(z > 5, np.log(beyond), value), np.where(z > 5, 1 / beyond, mills / rest)

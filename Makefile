@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-tensorflow lint types check serve docs bench fuzz soak clean
+.PHONY: help demo test test-tensorflow lint types check serve docs bench bench-vizier fuzz soak clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -42,6 +42,11 @@ bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
 		|| echo "Some peers cannot be installed; the tables will say which are missing."
 	@$(BIN)/python -m bench
 
+bench-vizier: .venv/.ok  ## Measure the optimizer beside Optuna into docs/benchmarks-vizier.md (2 GB of peers, hours)
+	@[ -x .vizier/bin/python ] || $(BIN)/uv venv --quiet --python $(BIN)/python .vizier
+	@$(BIN)/uv pip install --quiet --python .vizier/bin/python --require-hashes -r requirements/bench-vizier.txt
+	@PYTHONPATH=.:src .vizier/bin/python -m bench.vizier --write
+
 fuzz: .venv/.ok  ## Random worlds and requests, for longer
 	@MLGATE_FUZZ_WORLDS=$${MLGATE_FUZZ_WORLDS:-300000} MLGATE_FUZZ_EXAMPLES=$${MLGATE_FUZZ_EXAMPLES:-100} \
 		$(BIN)/pytest tests/properties tests/http/test_schemathesis.py
@@ -53,4 +58,4 @@ test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds
 	@MLGATE_TENSORFLOW=$${MLGATE_TENSORFLOW:-.tensorflow} $(BIN)/pytest tests/tensorflow
 
 clean:  ## Remove the environment and caches
-	rm -rf .venv .tensorflow .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .vizier .tensorflow .mypy_cache .ruff_cache .pytest_cache .hypothesis

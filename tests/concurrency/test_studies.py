@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,23 +38,11 @@ def new_study(servers: Fleet, study_config: Json) -> str:
 def in_parallel(servers: Fleet, work: Callable[[Line, str, int], None]) -> None:
     """`work(line, bearer, n)` on a connection and a thread for each worker, spread over all processes."""
     each = -(-WORKERS // len(servers.processes()))
-    lines, bearer, failures = servers.lines(each)[:WORKERS], servers.bearer(OWNER), list[BaseException]()
-
-    def run(line: Line, n: int) -> None:
-        try:
-            work(line, bearer, n)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(line, n)) for n, line in enumerate(lines)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(300)
-        assert not thread.is_alive()
+    lines, bearer = servers.lines(each)[:WORKERS], servers.bearer(OWNER)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for done in [pool.submit(work, line, bearer, n) for n, line in enumerate(lines)]:
+            done.result(300)
     servers.hang_up(lines)
-    if failures:
-        raise failures[0]
 
 
 def call(line: Line, bearer: str, path: str, body: Json) -> tuple[int, Json]:

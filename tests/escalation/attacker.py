@@ -78,6 +78,8 @@ class Attack:
     world: World
     office: Office
     thorough: bool = False
+    #: Called after every call that succeeded.
+    after: Callable[[Attack], None] = lambda attack: None
     #: Everybody who acts: principal and bearer.
     team: dict[str, str] = field(default_factory=dict)
     won: Held = field(default_factory=set)
@@ -87,6 +89,7 @@ class Attack:
     probed: set[str] = field(default_factory=set)
     _uids: dict[str, str] = field(default_factory=dict)
     _seen: int = -1
+    _tried: set[tuple[Any, ...]] = field(default_factory=set)
 
     def run(self) -> Held:
         """All that was ever held, as (permission, place), on places that are still what they were."""
@@ -121,10 +124,23 @@ class Attack:
     def _try(self, row: Method, path: dict[str, str]) -> None:
         """One row on one resource: each body, by the first of the team who may."""
         for attempt in BODIES[row.id](self, path):
+            if attempt.passing and self._is_old(row, path, attempt):
+                continue
             may = any(self._call(row, path, who, attempt) not in (401, 403) for who in list(self.team))
             decided_by_path = row.also is None and row.on_body is None and row.resource(path) and not self.thorough
             if decided_by_path and not may:
                 return  # authorization comes before the body: another one changes nothing
+
+    def _is_old(self, row: Method, path: dict[str, str], attempt: Attempt) -> bool:
+        """Whether the same was tried on the same policy, with as much won before."""
+        name = row.resource(path)
+        policy = self.policy(name)
+        tried = json.dumps({**attempt.body, "policy": {**attempt.body.get("policy", {}), "etag": ""}})
+        key = (row.id, name, policy.bindings if policy else (), tried, len(self.won), len(self.team))
+        if key in self._tried:
+            return True
+        self._tried.add(key)
+        return False
 
     def _call(self, row: Method, path: dict[str, str], who: str, attempt: Attempt) -> int:
         address = _address(row, path)
@@ -135,6 +151,7 @@ class Attack:
             self.calls.append(f"{who} {row.http} {asked}")
             self._use(answer)
             self._look()
+            self.after(self)
             if attempt.passing and len(self.won) == won:
                 self._undo(row.resource(path), before)
         return status
@@ -172,7 +189,7 @@ class Attack:
         for place in self.world.parents:
             missing = [permission for permission in ALL if (permission, place) not in self.won]
             gained = [p for p in missing if any(snapshot.allows(who, p, place) for who in self.team)]
-            if gained and not self._is_changed(place):
+            if gained and not self.is_changed(place):
                 self.won |= {(permission, place) for permission in gained}
 
     def _matters(self, fact: Fact) -> bool:
@@ -183,7 +200,7 @@ class Attack:
             return fact.kind in ("role", "group")
         return place in self.world.parents or place.startswith("folders/")
 
-    def _is_changed(self, place: str) -> bool:
+    def is_changed(self, place: str) -> bool:
         name: str | None = place
         while name:
             if name in self._uids:
@@ -330,8 +347,7 @@ def _policies(attack: Attack, name: str) -> Iterator[dict[str, Any]]:
         if attack.thorough or role.name not in bindable:
             yield with_roles([role.name], kept)
         if attack.thorough:
-            yield with_roles([role.name], kept, etag=etag, version=1)
-            yield with_roles([role.name], [])
+            yield with_roles([role.name], [], etag=etag)
     for old in attack.history(name):
         bindings = [_wire(binding) for binding in old.bindings]
         yield {"version": 3, "bindings": bindings}
@@ -364,7 +380,7 @@ def _wire(binding: Any) -> dict[str, Any]:
 def _set_policy(attack: Attack, path: dict[str, str], prefix: str = "") -> Iterator[Attempt]:
     for n, policy in enumerate(_policies(attack, prefix + path["resource"])):
         yield Attempt({}, {"policy": policy}, passing=n > 0)
-        for mask in ("etag", "version", "auditConfigs", "bindings") if attack.thorough else ():
+        for mask in ("etag", "version", "auditConfigs", "bindings") if attack.thorough and n == 0 else ():
             yield Attempt({}, {"policy": policy, "updateMask": mask}, passing=True)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from mlgate.core.trials import MAX_MEASUREMENTS
+from mlgate.ports import Record
 from mlgate.studies import MAX_TRIALS
 from tests.harness import OWNER, PROJECT, Server
 from tests.http.people import Api, error_of, writing
@@ -347,6 +349,25 @@ def test_deleting_a_study_ends_what_still_runs(server: Server) -> None:
     ended = wait(study, running["name"])
     assert "response" in ended or ended["error"]["code"] == 5
     assert study.http.get(study.path).status_code == 404
+
+
+def test_operations_that_are_done_go_after_a_day(server: Server) -> None:
+    """There is no method that deletes them."""
+    study = Study(server, X)
+    old = study.operation()["name"]
+    with writing(server) as tx:
+        record = tx.get(old)
+        assert record is not None
+        tx.delete(old)
+        past = f"{old.rpartition('/')[0]}/1"
+        body, created = {**record.body, "name": past}, record.created - timedelta(days=2)
+        tx.insert(Record(past, record.kind, record.parent, record.uid, body, created))
+        tx.set_policy(past, tx.policy(old))
+    assert study.http.get(f"/v1/{past}").status_code == 200
+    study.suggest("other")
+    assert study.http.get(f"/v1/{past}").status_code == 404
+    with writing(server) as tx:
+        assert tx.get(past) is None
 
 
 def test_an_internal_error_makes_the_study_inactive_and_says_why(server: Server) -> None:

@@ -7,8 +7,8 @@ nothing, and a call that is denied answers 403. A batch job's model is named in 
 real: 501, as jobs come later.
 
 "Own" is made as in life: everybody is a Developer for a moment, creates a model and patches it, and so is the owner of
-both the model and the operation. Jobs and studies cannot be created yet, so the owner roles of jobs and of the
-operations of studies are written into the store, as their methods will; so is a role on someone else's operation,
+both the model and the operation. The owner roles of jobs, which cannot be created yet, and of operations of studies are
+written into the store, as their methods do; so is a role on someone else's operation,
 which only the server may bind (C-23).
 """
 

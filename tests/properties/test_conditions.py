@@ -129,6 +129,16 @@ def test_an_end_that_the_library_does_not_read_is_no_end(text: str) -> None:
     assert holds(expression, VERSION, MONDAY) is None
 
 
+@pytest.mark.parametrize(
+    "listed",
+    ["", '"roles/a"', "'roles/a'", """ "roles/a" , 'roles/b' """, '"roles/a",', r'"roles\\a"', '"a" "b"', "[]"],
+)
+def test_a_delegation_that_is_recognized_says_what_the_library_says(listed: str) -> None:
+    expression = f"{GRANTS}.hasOnly([{listed}])"
+    for modified in ([], ["roles/a"], ["roles/b", "roles/a"], ["roles/c"], ["roles\\a"], [""]):
+        assert holds(expression, VERSION, MONDAY, modified) is holds(f"({expression})", VERSION, MONDAY, modified)
+
+
 def test_the_expression_for_an_end_is_true_until_then() -> None:
     end = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
     assert expiry(until(end)) == end.timestamp()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,19 @@ def test_the_optimizers_process_is_replaced_when_it_dies_and_ends_with_the_serve
     while Path(f"/proc/{thinking}").exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert not Path(f"/proc/{thinking}").exists()
+
+
+def test_what_takes_too_long_is_left_to_the_worker_until_it_is_quick_again(make_server: Callable[..., Server]) -> None:
+    server = make_server()
+    study = Study(server, config(double("x")))
+    study.suggest("a")
+    assert server.process is not None
+    (thinking,) = optimizers(server.process.pid)
+    os.kill(thinking, signal.SIGSTOP)
+    running = study.ask("b").json()
+    assert "done" not in running
+    assert len(wait_done(server, running["name"])["response"]["trials"]) == 1  # type: ignore[index]
+    assert len(study.suggest("c")) == 1
 
 
 def optimizers(pid: int) -> list[int]:

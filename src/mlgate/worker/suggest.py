@@ -19,6 +19,8 @@ from mlgate.studies import Points
 
 #: After so many claims of one task the suggestion itself is taken to be what kills the worker.
 MAX_ATTEMPTS = 3
+#: A study whose suggestions take less is not slow (any more): the API answers by itself again.
+QUICK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Suggester:
                 if self._serve(tx, study, client, entry, points, started, is_all=is_all)
             ]
             studies.waited(tx, study, served)
+            if (self.clock.now() - started).total_seconds() < QUICK_SECONDS:
+                study.hidden.pop("slow", None)
             tx.update(study)
         return True
 

@@ -13,8 +13,9 @@ does not exist, is neither true nor false, and who asks decides what that means:
 denies.
 
 The library is the reference implementation. It evaluates an expression in a few microseconds and compiles one in a few
-hundred, so compiled ones are kept. Expressions that only bound the time, which `--expires` writes by the thousand, are
-recognized and never compiled.
+hundred, so compiled ones are kept. Two forms are recognized and never compiled: those that only bound the time, which
+`--expires` writes by the thousand, and those that only name the roles that may be given, for which the library would
+have to call back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlgate.core.errors import InvalidArgument
 from mlgate.core.iam.policy import Condition
@@ -41,6 +42,11 @@ _WORDS = re.compile(r"\w+")
 _MACROS = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _TIMESTAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)"
 _EXPIRY = re.compile(rf"""\s*request\.time\s*<\s*timestamp\(\s*(["'])({_TIMESTAMP})\1\s*\)\s*""", re.ASCII)
+_PLAIN = r"""(?:"[^"\\]*"|'[^'\\]*')"""
+_DELEGATION = re.compile(
+    rf"""\s*api\.getAttribute\(\s*(["']){MODIFIED_GRANTS}\1\s*,\s*\[\s*\]\s*\)"""
+    rf"""\.hasOnly\(\s*\[\s*((?:{_PLAIN}\s*(?:,\s*{_PLAIN}\s*)*)?)\]\s*\)\s*"""
+)
 _compiling = threading.Lock()
 
 
@@ -49,26 +55,14 @@ def holds(expression: str, resource: str, at: float, modified_roles: Collection[
 
     `modified_roles` are the roles that the call gives or takes, if it changes a policy.
     """
-    end = expiry(expression)
-    if end is not None:
-        return at < end
-    program, reads = _program(expression)
-    if program is None:
-        return None
-    try:
-        value = program.eval(data={name: read(resource, at, modified_roles) for name, read in reads}).value()
-    except RuntimeError:
-        return None
-    return value if isinstance(value, bool) else None
+    return _program(expression).holds(resource, at, modified_roles)
 
 
-@lru_cache(REMEMBERED_PROGRAMS)
 def reads_call(expression: str) -> bool:
     """Whether the expression may read more than the resource: when the call is made, or what it changes."""
-    return expiry(expression) is not None or any(name in ("request.time", "api") for name, _ in _program(expression)[1])
+    return not _program(expression).reads.isdisjoint(("request.time", "api"))
 
 
-@lru_cache(REMEMBERED_PROGRAMS)
 def expiry(expression: str) -> float | None:
     """The end, in seconds since 1970, of an expression that says `request.time < timestamp("...")` and nothing else."""
     match = _EXPIRY.fullmatch(expression)
@@ -126,6 +120,8 @@ def _reason(text: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- library
 
 
+Holds = Callable[[str, float, Collection[str]], bool | None]
+
 #: How each attribute is read of a call; an expression is given those that it names.
 _ATTRIBUTES: dict[str, Callable[[str, float, Collection[str]], Any]] = {
     "request.time": lambda resource, at, modified_roles: datetime.fromtimestamp(at, UTC),
@@ -136,16 +132,43 @@ _ATTRIBUTES: dict[str, Callable[[str, float, Collection[str]], Any]] = {
 }
 
 
+class Program(NamedTuple):
+    """An expression, ready to be asked, and the attributes that it reads."""
+
+    holds: Holds
+    reads: frozenset[str]
+
+
 @lru_cache(REMEMBERED_PROGRAMS)
-def _program(expression: str) -> tuple[Any, list[tuple[str, Callable[..., Any]]]]:
-    """The compiled expression and what it may read; None for one that does not compile (`check` lets none in)."""
+def _program(expression: str) -> Program:
+    """What to ask. An expression that does not compile, of which `check` lets none in, never says anything."""
+    end = expiry(expression)
+    if end is not None:
+        return Program(lambda resource, at, modified_roles: at < end, frozenset(("request.time",)))
+    if match := _DELEGATION.fullmatch(expression):
+        allowed = frozenset(text[1:-1] for text in re.findall(_PLAIN, match.group(2)))
+        return Program(lambda resource, at, modified_roles: allowed.issuperset(modified_roles), frozenset(("api",)))
+    return _compiled(expression)
+
+
+def _compiled(expression: str) -> Program:
     try:
         with _compiling:
             program = _environment().compile(expression)
     except RuntimeError:
-        return None, []
-    words = set(_WORDS.findall(expression))  # Of a name the last is looked for: blanks may stand around a dot.
-    return program, [(name, read) for name, read in _ATTRIBUTES.items() if name.rpartition(".")[2] in words]
+        return Program(lambda resource, at, modified_roles: None, frozenset())
+    # By the last word: blanks may stand around a dot.
+    words = set(_WORDS.findall(expression))
+    read = {name: how for name, how in _ATTRIBUTES.items() if name.rpartition(".")[2] in words}
+
+    def evaluate(resource: str, at: float, modified_roles: Collection[str]) -> bool | None:
+        try:
+            value = program.eval(data={name: how(resource, at, modified_roles) for name, how in read.items()}).value()
+        except RuntimeError:
+            return None
+        return value if isinstance(value, bool) else None
+
+    return Program(evaluate, frozenset(read))
 
 
 @cache

@@ -1,0 +1,25 @@
+"""The worlds, built once, and silence: thousands of denials are no news here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from mlgate.core.iam.roles import CATALOGUES
+from tests.escalation.office import scratch
+from tests.escalation.world import World, build
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silence() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[dict[str, World]]:
+    with scratch() as directory:
+        yield {catalogue: build(directory / catalogue, catalogue) for catalogue in CATALOGUES}

@@ -51,8 +51,11 @@ fuzz: .venv/.ok  ## Random worlds and requests, for longer
 	@MLGATE_FUZZ_WORLDS=$${MLGATE_FUZZ_WORLDS:-300000} MLGATE_FUZZ_EXAMPLES=$${MLGATE_FUZZ_EXAMPLES:-100} \
 		$(BIN)/pytest tests/properties tests/http/test_schemathesis.py
 
-soak: .venv/.ok  ## Kill and restart a loaded server for a while
-	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} $(BIN)/pytest tests/recovery
+soak: .venv/.ok  ## Kill, stop and restart loaded servers; revocation and escalation at length (takes hours)
+	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} MLGATE_FAULT_ROUNDS=$${MLGATE_FAULT_ROUNDS:-30} \
+		MLGATE_REVOCATION_ROUNDS=$${MLGATE_REVOCATION_ROUNDS:-1000} MLGATE_ESCALATION_ALL=1 \
+		$(BIN)/pytest -s tests/recovery tests/concurrency tests/escalation
+	@$(BIN)/python -m tests.concurrency.cost
 
 test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds first (half a gigabyte each)
 	@MLGATE_TENSORFLOW=$${MLGATE_TENSORFLOW:-.tensorflow} $(BIN)/pytest tests/tensorflow

@@ -14,7 +14,7 @@ from tests.harness import OWNER, PROJECT
 
 LABELS = {"cloudidentity.googleapis.com/groups.discussion_forum": ""}
 #: How long a membership lasts that ends by itself.
-SHORT = 0.5
+SHORT = 1.5
 
 
 class Kind:

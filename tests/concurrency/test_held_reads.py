@@ -4,7 +4,8 @@ was there when access was taken, never what was written after: so it is allowed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from mlgate import app
 from mlgate.http.asgi import App
+from mlgate.ports import Store, Transaction
 from mlgate.settings import Settings
 from tests.escalation.office import Office, scratch
 from tests.harness import OWNER, PROJECT
@@ -31,21 +33,46 @@ READS = {
 }
 
 
-class Held(Executor):
-    """Does `first`, once, before the next piece of work."""
+class Held:
+    """Something of the server's that does `first`, once, before what it is there for."""
 
-    def __init__(self, inner: Executor) -> None:
-        self.inner = inner
+    def __init__(self) -> None:
         self.first: Callable[[], None] | None = None
 
+    def now(self) -> None:
+        first, self.first = self.first, None
+        if first is not None:
+            first()
+
+
+class HeldThread(Held, ThreadPoolExecutor):
+    """A thread that comes late to the call."""
+
+    def __init__(self) -> None:
+        Held.__init__(self)
+        ThreadPoolExecutor.__init__(self, 1)
+
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        def later() -> Any:
-            first, self.first = self.first, None
-            if first is not None:
-                first()
+        def late() -> Any:
+            self.now()
             return work(*args, **kwargs)
 
-        return self.inner.submit(later)
+        return super().submit(late)
+
+
+class HeldStore(Held):
+    """A store that is slow to open a transaction."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self._store = store
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        self.now()
+        return self._store.read()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +90,10 @@ def offices() -> Iterator[tuple[Office, Office]]:
 
 
 @pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("waits_for", ["thread", "store"])
 @pytest.mark.parametrize("others_call", [False, True], ids=["alone", "beside others"])
 def test_a_read_that_waited_shows_nothing_that_is_newer_than_the_revocation(
-    offices: tuple[Office, Office], read: str, others_call: bool
+    offices: tuple[Office, Office], read: str, waits_for: str, others_call: bool
 ) -> None:
     office, other = offices
     path, query = READS[read]
@@ -85,8 +113,9 @@ def test_a_read_that_waited_shows_nothing_that_is_newer_than_the_revocation(
         policy = {"bindings": [{"role": "roles/ml.modelUser", "members": [f"user:{text}@example.com"]}]}
         other.done(ada, "POST", f"{MODEL}:setIamPolicy", {"policy": policy})
 
-    held = Held(office.services.executor)
-    office.use(App(replace(office.services, executor=held)))
+    thread, store = HeldThread(), HeldStore(office.services.store)
+    office.use(App(replace(office.services, executor=thread, store=store)))
+    held: Held = thread if waits_for == "thread" else store
     write("before", [EVE])
     assert b"before" in office.raw(eve, "GET", path, query)[1]
 
@@ -97,6 +126,7 @@ def test_a_read_that_waited_shows_nothing_that_is_newer_than_the_revocation(
 
     held.first = revoke
     status, shown = office.raw(eve, "GET", path, query)
+    thread.shutdown()
     assert held.first is None, "the read did not wait"
     assert b"after" not in shown, f"{status}: shown to somebody who was revoked before it was written"
     assert status == 403

@@ -77,8 +77,11 @@ def _at_once(call: Call, tx: Transaction, client_id: str, count: int) -> Operati
     study = call.record(call.resource, studies.STUDY)
     running = study.hidden["waiting"].get(client_id)
     if running is not None:
-        return operations.message(call.record(running["operation"], studies.OPERATION))
-    if studies.lacking(tx, study, {client_id: count}) > BATCH or study.hidden.get("slow"):
+        operation = call.record(running["operation"], studies.OPERATION)
+        if not lro.is_done(operation.body):  # a cancelled one is
+            return operations.message(operation)
+    needed = studies.lacking(tx, study, {client_id: count})
+    if needed > BATCH or (needed and study.hidden.get("slow")):
         return _leave(call, study, client_id, count)
     return _hand_out(call, study, client_id, count, [], is_all=False)
 
@@ -199,7 +202,7 @@ class _Round:
             if study is None or study.uid != self.before.uid:
                 raise NotFound(f"Resource '{self.before.name}' was not found.")
             is_fresh = study.hidden["next"] == self.before.hidden["next"]
-            if not is_fresh and not self.stale_is_fine:
+            if not (is_fresh or self.stale_is_fine or self.fault or self.is_slow):
                 return {}
             points = self.points if is_fresh else studies.untaken(tx, study, self.before.hidden["next"], self.points)
             is_all = is_fresh and not self.is_slow and len(points) < self.count

@@ -95,7 +95,8 @@ class Suggester:
             served = [
                 client
                 for client, entry in before.hidden["waiting"].items()
-                if self._serve(tx, study, client, entry, points, started, is_all=is_all)
+                if study.hidden["waiting"].get(client) == entry  # else it was cancelled and asked for again
+                and self._serve(tx, study, client, entry, points, started, is_all=is_all)
             ]
             studies.waited(tx, study, served)
             if (self.clock.now() - started).total_seconds() < QUICK_SECONDS:

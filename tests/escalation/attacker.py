@@ -432,7 +432,7 @@ def _new_folders(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:
 
 
 def _moves(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:
-    for place in [ORGANIZATION, *attack.folders()]:
+    for place in [*attack.folders(), ORGANIZATION]:  # the top last: there the fewest deny policies stand
         yield Attempt({}, {"destinationParent": place})
 
 

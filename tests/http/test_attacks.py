@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -23,9 +22,7 @@ def unique(prefix: str) -> str:
 
 
 def quickly(seconds: float = 2.0) -> Any:
-    """A block that must not take long: the process answers nobody meanwhile. A machine with more to do than it has
-    processors for gets as much more time."""
-    seconds *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """A block that must not take long: the process answers nobody meanwhile."""
 
     class Clock:
         def __enter__(self) -> None:

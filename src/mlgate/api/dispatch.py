@@ -129,7 +129,6 @@ class Door:
         row = call.method
         if row.on_body is not None:
             call.resource = params.canonical(row.resource(_named_by(row.on_body, data)), self._services.snapshot)
-        decided = self._services.snapshot.refresh()
         call.authorize()
         _read_query(call)
         body = decode(row.takes, parse(data)) if row.takes is not None else None
@@ -140,7 +139,7 @@ class Door:
             raise Unimplemented(f"{row.id} is not implemented by this server.")
         if row.runs is Style.READ:
             with self._services.store.read() as call.tx:
-                if call.tx.revision() != decided:
+                if call.tx.revision() != call.decided:
                     call.authorize()  # what is read now is no newer than the decision to show it
                 self._check_also(call, body)
                 result = _run(call, body)

@@ -50,6 +50,22 @@ def call(line: Line, bearer: str, path: str, body: Json) -> tuple[int, Json]:
     return status, json.loads(answer)
 
 
+def suggested(line: Line, bearer: str, study: str, client: str, count: int) -> list[Json]:
+    """The trials that a client is given, none when the space is exhausted; a slow answer is polled, as clients do."""
+    status, operation = call(line, bearer, f"{study}/trials:suggest", {"clientId": client, "suggestionCount": count})
+    until = time.monotonic() + 120
+    while status == 200 and not operation.get("done"):
+        assert time.monotonic() < until, operation
+        time.sleep(0.1)
+        status, answer = line.ask(bearer, "GET", f"/v1/{operation['name']}")
+        operation = json.loads(answer)
+    if status == 429 or operation.get("error", {}).get("code") == 8:
+        return []
+    assert (status, operation.get("error")) == (200, None), operation
+    trials: list[Json] = operation["response"].get("trials", [])
+    return trials
+
+
 def test_no_trial_goes_to_two_workers_and_none_is_lost(servers: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     study = new_study(servers, config(double("x"), double("z"), integer("n", 1, 100)))
     given: list[tuple[int, int, str]] = []
@@ -58,12 +74,8 @@ def test_no_trial_goes_to_two_workers_and_none_is_lost(servers: Fleet, capsys: p
     def work(line: Line, bearer: str, n: int) -> None:
         for _ in range(ROUNDS):
             started = time.monotonic()
-            status, operation = call(
-                line, bearer, f"{study}/trials:suggest", {"clientId": f"w{n}", "suggestionCount": 1}
-            )
+            (trial,) = suggested(line, bearer, study, f"w{n}", 1)
             waits.append(time.monotonic() - started)
-            assert (status, operation.get("done")) == (200, True), operation
-            (trial,) = operation["response"]["trials"]
             given.append((n, number(trial), json.dumps(point(trial))))
             final = {"finalMeasurement": {"metrics": [{"metric": "y", "value": point(trial)["x"]}]}}
             status, ended = call(line, bearer, f"/v1/{trial['name']}:complete", final)
@@ -95,12 +107,10 @@ def test_every_point_of_a_grid_is_tried_once(servers: Fleet, algorithm: str) -> 
 
     def work(line: Line, bearer: str, n: int) -> None:
         while True:
-            ask = {"clientId": f"w{n}", "suggestionCount": 2}
-            status, operation = call(line, bearer, f"{study}/trials:suggest", ask)
-            if status == 429 or not operation["response"].get("trials"):
+            trials = suggested(line, bearer, study, f"w{n}", 2)
+            if not trials:
                 return
-            assert status == 200, operation
-            for trial in operation["response"]["trials"]:
+            for trial in trials:
                 seen.append(json.dumps(point(trial)))
                 final = {"finalMeasurement": {"metrics": [{"metric": "y", "value": 1.0}]}}
                 assert call(line, bearer, f"/v1/{trial['name']}:complete", final)[0] == 200
@@ -116,10 +126,8 @@ def test_workers_who_share_a_client_id_get_the_same_trial(servers: Fleet) -> Non
     given: list[int] = []
 
     def work(line: Line, bearer: str, n: int) -> None:
-        ask = {"clientId": f"team{n % 8}", "suggestionCount": 1}
-        status, operation = call(line, bearer, f"{study}/trials:suggest", ask)
-        assert status == 200, operation
-        given.append(100 * (n % 8) + number(operation["response"]["trials"][0]))
+        (trial,) = suggested(line, bearer, study, f"team{n % 8}", 1)
+        given.append(100 * (n % 8) + number(trial))
 
     in_parallel(servers, work)
     assert len(set(given)) == 8

@@ -20,6 +20,9 @@ from typing import Any
 from mlgate.core import errors
 
 IDLE_SECONDS = 900.0
+#: Importing numpy and scipy takes long on a busy machine, and says nothing about the study.
+STARTING_SECONDS = 60.0
+_READY = b"ready\n"
 _ERRORS: dict[str, type[errors.RpcError]] = {
     error.status: error
     for error in (errors.InvalidArgument, errors.FailedPrecondition, errors.Unimplemented, errors.Internal)
@@ -39,12 +42,12 @@ class ProcessOptimizer:
         line = json.dumps(question).encode() + b"\n"
         with self._turn:
             for _ in range(2):  # the process may just have ended, for having nothing to do
-                process = self._running()
                 try:
+                    process = self._running()
                     assert process.stdin is not None
                     process.stdin.write(line)
                     process.stdin.flush()
-                    said = self._read(process)
+                    said = self._read(process, self._timeout)
                 except (BrokenPipeError, ConnectionError):
                     said = b""
                 if said:
@@ -71,17 +74,19 @@ class ProcessOptimizer:
                 stdout=subprocess.PIPE,
                 env={**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
+            if self._read(self._process, STARTING_SECONDS) != _READY:
+                raise BrokenPipeError
         return self._process
 
-    def _read(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _read(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
         """One line, or nothing from a process that has died. Raises DeadlineExceeded."""
         assert process.stdout is not None
-        number, said, until = process.stdout.fileno(), bytearray(), time.monotonic() + self._timeout
+        number, said, until = process.stdout.fileno(), bytearray(), time.monotonic() + seconds
         while not said.endswith(b"\n"):
             ready, _, _ = select.select([number], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 self.close()
-                raise errors.DeadlineExceeded(f"The optimizer took more than {self._timeout:g} s.")
+                raise errors.DeadlineExceeded(f"The optimizer took more than {seconds:g} s.")
             read = os.read(number, 1 << 20)
             if not read:
                 return b""
@@ -107,6 +112,10 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints is no answer
     with suppress(OSError):
         os.nice(5)
+    with suppress(ModuleNotFoundError):  # whoever asks for what needs it is told
+        from mlgate.core.vizier import gaussian_process  # noqa: F401
+    answers.write(_READY)
+    answers.flush()
     while select.select([0], [], [], IDLE_SECONDS)[0]:
         line = sys.stdin.buffer.readline()
         if not line:

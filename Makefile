@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-tensorflow lint types check serve docs bench bench-vizier fuzz soak clean
+.PHONY: help demo test test-tensorflow lint types check serve docs bench bench-serving bench-vizier fuzz soak clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -42,6 +42,9 @@ bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
 		|| echo "Some peers cannot be installed; the tables will say which are missing."
 	@$(BIN)/python -m bench
 
+bench-serving: .venv/.ok  ## Measure prediction beside its peers into docs/benchmarks-serving.md (1.5 GB of peers, hours)
+	@$(BIN)/python -m bench.serving
+
 bench-vizier: .venv/.ok  ## Measure the optimizer beside Optuna into docs/benchmarks-vizier.md (2 GB of peers, hours)
 	@[ -x .vizier/bin/python ] || $(BIN)/uv venv --quiet --python $(BIN)/python .vizier
 	@$(BIN)/uv pip install --quiet --python .vizier/bin/python --require-hashes -r requirements/bench-vizier.txt
@@ -61,4 +64,4 @@ test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds
 	@MLGATE_TENSORFLOW=$${MLGATE_TENSORFLOW:-.tensorflow} $(BIN)/pytest tests/tensorflow
 
 clean:  ## Remove the environment and caches
-	rm -rf .venv .vizier .tensorflow .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .serving .vizier .tensorflow .mypy_cache .ruff_cache .pytest_cache .hypothesis

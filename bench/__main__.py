@@ -9,7 +9,9 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import predict
+from bench.serving.contestants import BY_NAME, CELLS, IN_PROCESS, MLGATE, NOOP
+from bench.serving.measure import Bench
+from bench.serving.page import Results, figures, ratios
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -29,16 +31,17 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         decisions = done.stdout.strip()
     print("predictions ...", file=sys.stderr)
-    rows = predict.run(progress=lambda line: print("  " + line, file=sys.stderr))
+    bench, contestants = Bench.here(seconds=2), [BY_NAME[name] for name in (MLGATE, NOOP, IN_PROCESS)]
+    cells = [cell for cell in CELLS if cell.instances == 1]
+    results = Results(bench.run(contestants, cells, rounds=1, say=lambda line: print("  " + line, file=sys.stderr)))
     sections = [
         _INTRO,
         f"Measured on {datetime.now(UTC):%Y-%m-%d}.\n",
         decisions,
         "\n## Predictions\n",
-        "One core for the server and its model process, another for the load. `÷ no-op` is mlgate's rate over that of "
-        "a handler that answers a constant on the same HTTP server; `÷ in process` over that of the same model called "
-        "in a plain loop, without HTTP, sign-in or isolation.\n",
-        predict.table(rows),
+        f"One core for the server and its model processes, another for the load ({bench.loader.name}). How other"
+        " servers do beside it is in [benchmarks-serving.md](benchmarks-serving.md).\n",
+        *(line.replace("##", "###") for line in (*ratios(results), *figures(results))),
     ]
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(sections) + "\n")

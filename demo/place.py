@@ -62,7 +62,10 @@ class Place:
         self.ready_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*MLGATE, "serve", "--data-dir", str(self.data), "--port", "0", "--ready-file", str(self.ready_file)],
+                [
+                    *MLGATE, "serve", "--data-dir", str(self.data), "--port", "0", "--console-port", "-1",
+                    "--ready-file", str(self.ready_file),
+                ],
                 env={**clean_environment(), **settings}, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )  # fmt: skip

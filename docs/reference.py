@@ -16,6 +16,7 @@ from mlgate.api.method import Authenticated, Method, Public
 from mlgate.api.methods import registry
 from mlgate.cli.configuration import PROPERTIES, TOKEN_VARIABLE
 from mlgate.cli.main import program
+from mlgate.core import jobs
 from mlgate.core.iam.roles import DOCUMENTED, catalogue
 from mlgate.settings import Settings, variable
 
@@ -28,6 +29,7 @@ _APIS: Mapping[str, str] = {
     "cloudidentity": "Cloud Identity v1: groups",
     "policytroubleshooter": "Policy Troubleshooter v3 and v1: why somebody may, or may not",
     "cloudasset": "Cloud Asset v1: who has access to what",
+    "logging": "Logging v2: the logs of jobs",
     "storage": "Storage v1: buckets and objects",
     "mlgate": "mlgate's own: health, sign-in, descriptions, the history of policies, access reviews",
 }
@@ -36,12 +38,14 @@ _APIS: Mapping[str, str] = {
 def pages() -> dict[str, str]:
     """Every page by its file name."""
     made = {"command-line.md": command_line(), "settings.md": settings(), "roles.md": roles(), "README.md": index()}
+    made["jobs.md"] = jobs_page()
     made |= {f"api-{api}.md": api_page(api) for api in _APIS}
     return {name: f"{_NOTE}\n{text.strip()}\n" for name, text in made.items()}
 
 
 def index() -> str:
     lines = ["# Reference", "", "- [Command line](command-line.md)", "- [Settings](settings.md)", "- [Roles](roles.md)"]
+    lines.append("- [States of a job](jobs.md)")
     lines += [f"- [{title}](api-{api}.md)" for api, title in _APIS.items()]
     return "\n".join(lines)
 
@@ -85,6 +89,17 @@ def _method(row: Method) -> Iterator[str]:
         taken, given = (f"`{m.schema}`" if m else "nothing" for m in (row.takes, row.gives))
         yield f"- Takes {taken}, gives {given}."
     yield f"- Audited as {row.audit.value}."
+
+
+# -------------------------------------------------------------------------------------------------------------- jobs
+
+
+def jobs_page() -> str:
+    """The states of a job, from the table that moves it."""
+    lines = ["# States of a job", "", "```mermaid", jobs.diagram(), "```", "", "| from | to |", "| --- | --- |"]
+    for state, following in jobs.TRANSITIONS.items():
+        lines.append(f"| {state} | {', '.join(s for s in jobs.TRANSITIONS if s in following) or 'none: an end'} |")
+    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------------------------------------------------- settings

@@ -26,6 +26,10 @@ def mlgate(*arguments: str, check: bool = True, env: dict[str, str] | None = Non
     )  # fmt: skip
 
 
+#: What most tests do without, because it takes time at each start or deployment.
+PLAIN = {"MLGATE_CONSOLE_PORT": "-1", "MLGATE_MODEL_SPARES": "0", "MLGATE_FASTER_COPIES": "false"}
+
+
 @dataclass
 class Server:
     """A server on a data directory of its own. `settings` are given as MLGATE_ environment variables."""
@@ -61,7 +65,7 @@ class Server:
                 sys.executable, "-m", "mlgate.cli.main", "serve", "--data-dir", str(self.data_dir), "--port", str(port),
                 "--workers", str(self.workers), "--ready-file", str(ready), *self._database(),
             ],
-            stdout=log, stderr=log, env={**os.environ, **self.settings},
+            stdout=log, stderr=log, env={**os.environ, **PLAIN, **self.settings},
         )  # fmt: skip
         log.close()
         self.url = json.loads(_wait_for(ready, self.process, self.log))["url"]

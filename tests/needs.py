@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 #: Program -> the Debian package that has it.
-PROGRAMS = {"bwrap": "bubblewrap"}
+PROGRAMS = {"bwrap": "bubblewrap", "chromium": "chromium"}
 
 
 def main() -> int:

@@ -26,10 +26,13 @@ _SECRET_TEXT = re.compile(
 LONGEST = 8000
 
 
+def without_secrets(text: str) -> str:
+    return _SECRET_TEXT.sub("[redacted]", text)
+
+
 def _redact(value: Any) -> Any:
     if isinstance(value, str):
-        shown = value if len(value) <= LONGEST else value[:LONGEST] + "…"
-        return _SECRET_TEXT.sub("[redacted]", shown)
+        return without_secrets(value if len(value) <= LONGEST else value[:LONGEST] + "…")
     if isinstance(value, dict):
         return {k: "[redacted]" if str(k).lower() in _SECRET_KEYS else _redact(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

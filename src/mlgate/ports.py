@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlgate.core.iam.policy import Policy
+from mlgate.core.usage import Counts
 
 # ---------------------------------------------------------------------------------------------------------- records
 
@@ -36,8 +37,8 @@ class Record:
 class Fact:
     """Something that decisions or predictions read from memory in every server process.
 
-    `kind` is policy, deny, group, role, parent, account, project, bucket or serving; `value` None means that it is
-    gone.
+    `kind` is policy, deny, group, role, parent, account, project, bucket, ended or serving; `value` None means that it
+    is gone.
     """
 
     kind: str
@@ -177,8 +178,27 @@ class Transaction(Protocol):
     def finish(self, task: Task) -> bool:
         """Remove the task if its fence is still ours; False means another worker has it and nothing may be stored."""
 
-    def find_tasks(self) -> list[str]:
-        """The names of all tasks that are not finished."""
+    def holds(self, task: Task) -> bool:
+        """Whether the task's fence is still ours; a worker that lost its lease may store nothing for it."""
+
+    def find_tasks(self, kind: str = "") -> list[str]:
+        """The names of all tasks (of one kind) that are not finished."""
+
+    def waiting_tasks(self, kind: str) -> list[Task]:
+        """The tasks of a kind that nobody has claimed yet, in the order in which they will be."""
+
+    def add_usage(self, minute: int, counts: Mapping[str, Counts]) -> None:
+        """Add to what was counted of versions (by uid) in a minute since 1970, and to their totals."""
+
+    def usage(self, uids: Collection[str], start: int, end: int) -> list[tuple[int, Counts]]:
+        """What was counted of these versions in the minutes from `start` on and before `end`: each with its minute, in
+        no order of versions."""
+
+    def usage_totals(self, names: Collection[str] | None = None) -> dict[str, Counts]:
+        """All that was ever counted, by the names of versions that are there: of these, or of all. One query."""
+
+    def prune_usage(self, before: int) -> None:
+        """Forget minutes before this one, and versions that are gone."""
 
     def get_object(self, bucket: str, name: str) -> StoredObject | None: ...
 
@@ -209,7 +229,12 @@ class Store(Protocol):
     def changes(self, since: int) -> tuple[int, list[Fact]]:
         """The revision, and every fact (policies included) written after `since`, oldest first."""
 
-    def claim(self, worker: str, now: datetime, lease_seconds: float) -> Task | None: ...
+    def claim(self, worker: str, now: datetime, lease_seconds: float, kinds: Collection[str]) -> Task | None:
+        """A task of one of the kinds that nobody works on: those that somebody began come first, the others in the
+        order of their names."""
+
+    def take_over(self, worker: str, now: datetime) -> None:
+        """End the leases that an earlier process of this name left behind."""
 
     def renew(self, task: Task, worker: str, now: datetime, lease_seconds: float) -> bool: ...
 
@@ -269,11 +294,21 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many processes a version has: never fewer than `low`, never more than `high`; 0 lets it go without."""
+
+    low: int = 0
+    high: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What a model process is to load: a version by its uid, its read-only directory and how to run it.
 
-    An empty `framework` is decided by the files, `CUSTOM` is a class of the user's own (option `prediction_class`).
-    Option `packages` is a second directory, of the user's own code.
+    An empty `framework` is decided by the files, `CUSTOM` is a class of the user's own (option `prediction_class`),
+    which may call this server as a service account (option `account`).
+    Option `packages` is a second directory, of the user's own code; `copy` one more, of the faster copy. `seconds` is how long one prediction may take.
+    `scaling` may change while processes run.
     """
 
     uid: str
@@ -282,11 +317,12 @@ class ModelSpec:
     python: str
     memory_bytes: int = 4 << 30
     options: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 120.0
+    scaling: Scaling = field(default=Scaling(), compare=False)
 
     def directories(self) -> list[str]:
         """What the process must be able to read."""
-        packages = self.options.get("packages")
-        return [self.directory, packages] if packages else [self.directory]
+        return [self.directory, *(self.options[name] for name in ("packages", "copy") if self.options.get(name))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +361,8 @@ class ModelHost(Protocol):
 
     async def predict(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer: ...
 
+    async def explain(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer: ...
+
 
 class ModelLoader(Protocol):
     """The deploying side: tries a model once."""
@@ -333,7 +371,107 @@ class ModelLoader(Protocol):
         """Return the model's framework when it answers; raises FailedPrecondition with a reason that a person can act
         on."""
 
+    def copy(self, spec: ModelSpec, target: Path) -> tuple[str, dict[str, Any]]:
+        """Load a model and try to make a faster copy of it in the file `target`. Returns the framework, and of the copy
+        what it is, or the `reason` why there is none. Raises FailedPrecondition for a model that cannot be loaded."""
+
     def unload(self, uid: str) -> None: ...
+
+
+# -------------------------------------------------------------------------------------------------------- job runner
+
+
+@dataclass(frozen=True, slots=True)
+class JobProcess:
+    """One process of an execution: its task, such as master-replica-0, what stands behind `python -m`, and what it is
+    told by its environment."""
+
+    task: str
+    module: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """User code to be run once: a job, or a trial of one. Its processes share a loopback network, on which each finds
+    the others; the first one is the master, and its end is the end of all.
+
+    `key` is never used for anything else. `packages` are pairs of a file name and the digest of a blob. `open_to` are
+    patterns of the hosts that it may reach besides this server.
+    """
+
+    key: str
+    python: str
+    processes: tuple[JobProcess, ...]
+    packages: tuple[tuple[str, str], ...]
+    account: str
+    project: str
+    memory_bytes: int = 4 << 30
+    disk_bytes: int = 20 << 30
+    log_bytes: int = 64 << 20
+    seconds: float = 604_800.0
+    open_to: tuple[str, ...] = ()
+
+
+#: What `JobRunner.look` may find. INVARIANT: STARTING is before any user code; an execution that is LOST began user code
+#: and nobody knows how that ended.
+ABSENT, STARTING, RUNNING, ENDED, LOST = "ABSENT", "STARTING", "RUNNING", "ENDED", "LOST"
+#: Why one ended that did not end by itself.
+CANCELLED, TOO_LONG, TOO_LARGE, DESERTED = "CANCELLED", "TOO_LONG", "TOO_LARGE", "DESERTED"
+NOT_STARTED = "NOT_STARTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An execution as `look` finds it. `code` is the exit code of its master, or of the process whose failure ended
+    them all, which `task` names; below 0 a signal. `detail` says more of why it could not be started."""
+
+    state: str
+    code: int = 0
+    task: str = ""
+    reason: str = ""
+    detail: str = ""
+    began: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A line that a process printed, and when (seconds since 1970)."""
+
+    time: float
+    is_error: bool
+    text: str
+
+
+class JobRunner(Protocol):
+    """Runs user code where nothing of the server's can be seen. Executions outlive the process that started them: what
+    `look` tells depends on the key alone, whoever asks. No key is ever begun twice."""
+
+    def start(self, execution: Execution, token: str) -> None:
+        """Begin it, unless it has begun. `token` is the account's, for calls of this server. Raises
+        FailedPrecondition when it cannot be run here."""
+
+    def renew(self, key: str, token: str) -> None:
+        """Say that somebody still cares, and hand over a fresh token ("" for none)."""
+
+    def look(self, key: str) -> Seen: ...
+
+    def cancel(self, key: str, grace_seconds: float) -> None:
+        """Ask all its processes to end (SIGTERM), and kill what is left after the grace."""
+
+    def output(self, key: str, task: str, offset: int) -> tuple[list[Printed], int]:
+        """What a task printed from a byte on: some whole lines, and where the next ones begin."""
+
+    def metrics(self, key: str) -> bytes:
+        """The file that CLOUD_ML_HP_METRIC_FILE names, as it is now: cloudml-hypertune writes its last entries there."""
+
+    def forget(self, key: str) -> None:
+        """Kill what still runs, and remove everything of it."""
+
+    def executions(self) -> list[str]:
+        """All executions that are not forgotten."""
 
 
 class Optimizer(Protocol):
@@ -341,6 +479,26 @@ class Optimizer(Protocol):
     when its process dies, DeadlineExceeded when it takes too long, Unimplemented when it has not what it needs."""
 
     def ask(self, question: dict[str, Any]) -> Any: ...
+
+
+class TableFiles(Protocol):
+    """Tables of logged requests."""
+
+    def append(self, table: Sequence[str], lines: Sequence[bytes]) -> int:
+        """Write the lines behind those that are there, as many as the table has room for; how many. Raises OSError."""
+
+
+class LogFiles(Protocol):
+    """The last lines of each version, by its uid: what its processes print, and who was answered how."""
+
+    def append(self, uid: str, lines: Sequence[bytes]) -> None:
+        """Raises OSError."""
+
+    def read(self, uid: str) -> list[bytes]:
+        """The lines that are kept, oldest first."""
+
+    def keep(self, uids: Collection[str], older_than_seconds: float = 600.0) -> None:
+        """Remove the logs of all others, unless they are so young that their version may not be known yet."""
 
 
 class Clock(Protocol):

@@ -1,7 +1,9 @@
 """`mlgate serve`: one supervisor, N API processes on one listening socket, one worker.
 
     supervisor --- api (uvicorn) x N      share the socket; no model code, no framework
-              \\--- worker                deployments, and the model processes below it
+              |--- console               pages for browsers, a client of the API like any other; where NiceGUI is
+              |--- worker                deployments, and the model processes below it
+              \\--- runner                jobs; their processes have keepers that outlive all of this
 
 The supervisor decides nothing and holds no data: it starts the others, starts one again that died, and passes a SIGTERM
 on. A lock on the data directory keeps a second server off the same embedded database. Each child asks the kernel to be
@@ -24,6 +26,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,22 +62,27 @@ class Supervisor:
         self._ready_file = ready_file
         self._children: list[Child] = []
         self._stopping = False
+        self._console: socket.socket | None = None
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition when the server cannot start."""
         app.open_store(self._settings).close()  # says what is wrong before anything is started, and migrates
         lock = self._lock()
-        listening = self._listen()
+        listening = self._listen(self._settings.port)
         self._settings = replace(self._settings, port=listening.getsockname()[1])
+        if self._settings.console_port >= 0 and find_spec("nicegui"):
+            self._console = self._listen(self._settings.console_port, "; MLGATE_CONSOLE_PORT names another, -1 none")
         sandbox = app.confinement(self._settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
         given = {"sandbox": asdict(sandbox)}
         try:
-            for role in ("worker", *["api"] * self._settings.workers):
+            for role in ("worker", "runner", *["api"] * self._settings.workers):
                 self._start(role, listening, given)
             for child in list(self._children):
                 self._wait_ready(child)
+            if self._console is not None:
+                self._start("console", listening, {})  # nothing waits for it: until then browsers wait in the queue
             self._announce(listening)
             self._watch(listening, given)
         finally:
@@ -92,16 +100,16 @@ class Supervisor:
             raise FailedPrecondition(f"Another server runs on {self._settings.data_dir}.") from None
         return lock
 
-    def _listen(self) -> socket.socket:
+    def _listen(self, port: int, hint: str = "") -> socket.socket:
         settings = self._settings
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((settings.host, settings.port))
+            listening.bind((settings.host, port))
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or "a port is a number from 0 to 65535"
-            raise FailedPrecondition(f"Cannot listen on {settings.host}:{settings.port}: {why}.") from None
+            raise FailedPrecondition(f"Cannot listen on {settings.host}:{port}: {why}{hint}.") from None
         listening.listen(2048)
         listening.set_inheritable(True)
         return listening
@@ -112,9 +120,11 @@ class Supervisor:
         """Start a child; it says on its pipe when it is ready."""
         reading, writing = os.pipe()
         os.set_inheritable(writing, True)
-        plan = {"role": role, "settings": asdict(self._settings), "ready": writing, "parent": os.getpid(), **given}
-        plan["socket"] = listening.fileno() if role == "api" else -1
-        kept = (writing, listening.fileno()) if role == "api" else (writing,)
+        settings = self._settings if role != "console" else replace(self._settings, database_url="")
+        plan = {"role": role, "settings": asdict(settings), "ready": writing, "parent": os.getpid(), **given}
+        shared = {"api": listening, "console": self._console}.get(role)
+        plan["socket"] = shared.fileno() if shared is not None else -1
+        kept = (writing, shared.fileno()) if shared is not None else (writing,)
         process = subprocess.Popen(
             [sys.executable, "-m", "mlgate.serve"],
             env={**os.environ, CHILD_SETTINGS: json.dumps(plan)},
@@ -122,6 +132,8 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
         )
         os.close(writing)
+        if role == "console":
+            os.close(reading)
         child = Child(role, process, reading, time.monotonic(), failures)
         self._children.append(child)
         return child
@@ -134,14 +146,23 @@ class Supervisor:
             raise FailedPrecondition(f"The {child.role} process did not start; its log says why.")
 
     def _announce(self, listening: socket.socket) -> None:
-        host, port = listening.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        log.info("serving", url=url, public_url=self._settings.public_url or url, workers=self._settings.workers)
+        url, console = _address(listening), _address(self._console) if self._console is not None else ""
+        log.info(
+            "serving",
+            url=url,
+            public_url=self._settings.public_url or url,
+            console=self._settings.console_url or console,
+            workers=self._settings.workers,
+        )
+        if console:
+            app.places(self._settings).console.write_text(console + "\n")
         if sys.stderr.isatty():
             print(f"mlgate serves on {url} (Ctrl-C stops it).", file=sys.stderr)
+            if console:
+                print(f"The console is on {self._settings.console_url or console}.", file=sys.stderr)
         if self._ready_file:
             scratch = self._ready_file.with_name(self._ready_file.name + ".tmp")
-            scratch.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+            scratch.write_text(json.dumps({"url": url, "console": console, "pid": os.getpid()}) + "\n")
             scratch.replace(self._ready_file)
 
     def _watch(self, listening: socket.socket, given: Mapping[str, Any]) -> None:
@@ -157,7 +178,9 @@ class Supervisor:
                 log.error("process died", role=child.role, status=status, lived=round(lived, 1))
                 time.sleep(min(2.0 ** (failures - 1) / 10, 5.0) if failures else 0)
                 try:
-                    self._wait_ready(self._start(child.role, listening, given, failures))
+                    started = self._start(child.role, listening, given, failures)
+                    if started.role != "console":
+                        self._wait_ready(started)
                 except FailedPrecondition as error:
                     log.error("process not restarted", role=child.role, error=error.message)
 
@@ -166,7 +189,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Drain the API first, then end the worker (whose end ends the model processes)."""
-        for role in ("api", "worker"):
+        for role in ("console", "api", "worker", "runner"):
             running = [c.process for c in self._children if c.role == role and c.process.poll() is None]
             for process in running:
                 process.send_signal(signal.SIGTERM)
@@ -179,7 +202,13 @@ class Supervisor:
                     process.wait()
         if self._ready_file:
             self._ready_file.unlink(missing_ok=True)
+        app.places(self._settings).console.unlink(missing_ok=True)
         log.info("stopped")
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 # ---------------------------------------------------------------------------------------------------------- children
@@ -241,13 +270,31 @@ def _run_worker(settings: Settings, plan: Mapping[str, Any]) -> None:
         supervisor.close()
 
 
+def _run_runner(settings: Settings, plan: Mapping[str, Any]) -> None:
+    """Its end ends no job: those go on under their keepers, and the next runner takes them up."""
+    runner = app.runner(settings, plan["sandbox"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: runner.stop())
+    os.write(plan["ready"], b"r")
+    os.close(plan["ready"])
+    runner.run()
+
+
+def _run_console(settings: Settings, plan: Mapping[str, Any]) -> None:
+    from mlgate.console.app import run
+
+    os.close(plan["ready"])
+    where = app.places(settings)
+    run(settings, socket.socket(fileno=plan["socket"]), where.sessions)
+
+
 def main() -> None:
     """A child's beginning: its plan comes in the environment, and is removed from it."""
     plan = json.loads(os.environ.pop(CHILD_SETTINGS))
     _die_with_parent(plan["parent"])
     settings = Settings(**plan["settings"])
     configure(settings.log_level, role=plan["role"])
-    run = {"api": _run_api, "worker": _run_worker}[plan["role"]]
+    run = {"api": _run_api, "worker": _run_worker, "runner": _run_runner, "console": _run_console}[plan["role"]]
     try:
         run(settings, plan)
     except FailedPrecondition as error:

@@ -20,7 +20,7 @@ from mlgate.core.iam.deny import BEING_DELETED, DenyPolicy
 from mlgate.core.iam.index import AccessIndex
 from mlgate.core.iam.policy import from_plain
 from mlgate.core.names import bucket_name, join, project_id_of
-from mlgate.ports import Fact, ModelSpec, Store
+from mlgate.ports import Fact, ModelSpec, Scaling, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,18 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestLogging:
+    """Which part of a version's requests is logged, from 0 to 1, and where (core/request_logging.py)."""
+
+    share: float
+    sink: str
+
+
+#: More nodes than any machine gives.
+MANY = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
 class ServedVersion:
     """A version that is READY: the directory that it was copied to, by digest, the framework that loads it, and the
     directory of the environment that it runs in ("" for the server's own Python). Code of the user's own is in a
@@ -58,12 +70,27 @@ class ServedVersion:
     environment: str = ""
     packages: str = ""
     prediction_class: str = ""
+    explanation: Mapping[str, Any] | None = None
+    logging: RequestLogging | None = None
+    #: The service account that a custom routine acts as, for calls of this server.
+    account: str = ""
+    #: The directory of its faster copy, also by digest.
+    copy: str = ""
+    #: How many nodes it is to have (core/versions.py).
+    low: int = 0
+    high: int = 0
 
-    def spec(self, models_dir: Path, python: str, memory_bytes: int) -> ModelSpec:
-        """What the version's process is to load."""
-        options = {"packages": str(models_dir / self.packages)} if self.packages else {}
+    def spec(self, models_dir: Path, python: str, memory_bytes: int, seconds: float) -> ModelSpec:
+        """What the version's process is to load; `seconds` is how long one prediction may take."""
+        options: dict[str, Any] = {"packages": str(models_dir / self.packages)} if self.packages else {}
         if self.prediction_class:
             options["prediction_class"] = self.prediction_class
+        if self.account:
+            options["account"] = self.account
+        if self.copy:
+            options["copy"] = str(models_dir / self.copy)
+        if self.explanation:
+            options["explanation"] = self.explanation
         return ModelSpec(
             uid=self.uid,
             directory=str(models_dir / self.digest),
@@ -71,13 +98,19 @@ class ServedVersion:
             python=python,
             memory_bytes=memory_bytes,
             options=options,
+            seconds=seconds,
+            scaling=Scaling(self.low, self.high or MANY),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
+    """Whether its predictions leave access lines, and whether what its processes print is kept, is up to the model."""
+
     default: str
     versions: Mapping[str, ServedVersion]
+    access_log: bool = False
+    console_log: bool = False
 
 
 class Snapshot:
@@ -91,12 +124,15 @@ class Snapshot:
         self._index = AccessIndex(roles)
         self._denials: dict[str, tuple[DenyPolicy, ...]] = {}
         self._lock = threading.RLock()
+        self._is_moving = False
         self.revision = 0
         self.projects: dict[str, Project] = {}
         self.numbers: dict[str, str] = {}
         self.accounts: dict[str, Account] = {}
         self.buckets: dict[str, str] = {}
         self.served: dict[str, ServedModel] = {}
+        #: Tokens that were ended before their time: the digest, and when they would have ended.
+        self.ended: dict[bytes, str] = {}
 
     def refresh(self) -> int:
         """Bring the state to the store's revision, and return it."""
@@ -106,10 +142,16 @@ class Snapshot:
         with self._lock:
             if revision > self.revision:
                 reached, facts = self._store.changes(self.revision)
+                self._is_moving = True
                 for fact in facts:
                     self._apply(fact)
                 self.revision = reached  # last: whoever reads it without the lock may rely on what it stands for
+                self._is_moving = False
             return self.revision
+
+    def stands_at(self, revision: int) -> bool:
+        """Whether what was read before this question is no newer than the revision."""
+        return self.revision == revision and not self._is_moving
 
     def account(self, email: str) -> Account | None:
         """The service account of an address, unless its project is being deleted."""
@@ -166,6 +208,8 @@ class Snapshot:
                     fact.key,
                     value and Account(fact.key, value["uid"], value["project"], value["disabled"]),
                 )
+            case "ended":
+                _put(self.ended, bytes.fromhex(fact.key), fact.value)
             case "serving":
                 _put(self.served, fact.key, fact.value and _served(fact.value))
 
@@ -187,7 +231,7 @@ class Snapshot:
         self._index.set_denials(resource, (*dying, *self._denials.get(resource, ())))
 
 
-def _put(table: dict[str, Any], key: str, value: Any) -> None:
+def _put(table: dict[Any, Any], key: Any, value: Any) -> None:
     if value is None:
         table.pop(key, None)
     else:
@@ -195,7 +239,10 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _served(value: Mapping[str, Any]) -> ServedModel:
-    return ServedModel(
-        value["default"],
-        {v: ServedVersion(**served) for v, served in value["versions"].items()},
-    )
+    versions = {v: _served_version(served) for v, served in value["versions"].items()}
+    return ServedModel(value["default"], versions, bool(value.get("accessLog")), bool(value.get("consoleLog")))
+
+
+def _served_version(value: Mapping[str, Any]) -> ServedVersion:
+    logging = value.get("logging")
+    return ServedVersion(**{**value, "logging": RequestLogging(**logging) if logging else None})

@@ -18,6 +18,7 @@ from mlgate.adapters.db.migrate import migrate, newest, version_of
 from mlgate.adapters.db.store import SqlStore, engine_for, sqlite_url
 from mlgate.core.errors import Aborted, AlreadyExists
 from mlgate.core.iam.policy import Binding, Policy, to_plain
+from mlgate.core.usage import Counts
 from mlgate.ports import AuditEntry, Author, Fact, PolicyRevision, Record, StoredObject, Task, Token
 from tests.postgres import fresh_database, postgres
 
@@ -270,21 +271,24 @@ def test_an_audit_entry_is_stored_with_the_rest_of_its_transaction(store: SqlSto
         tx.audit(AuditEntry(NOW, "r", "m", "projects/p", "user:a@b.c", "x.y.z", {"role": "r"}, "OK", {"a": 1}))
 
 
+KINDS = ("deploy",)
+
+
 def test_a_task_is_claimed_by_one_worker_at_a_time(store: SqlStore) -> None:
     with store.write() as tx:
         tx.enqueue(Task("projects/p/operations/1", "deploy", {"a": 1}))
-    first = store.claim("one", NOW, 10)
+    first = store.claim("one", NOW, 10, KINDS)
     assert (first.name, first.attempts, first.body) == ("projects/p/operations/1", 1, {"a": 1})
-    assert store.claim("two", NOW, 10) is None
+    assert store.claim("two", NOW, 10, KINDS) is None
     assert store.renew(first, "one", NOW + timedelta(seconds=5), 10)
-    assert store.claim("two", NOW + timedelta(seconds=11), 10) is None
+    assert store.claim("two", NOW + timedelta(seconds=11), 10, KINDS) is None
 
 
 def test_a_worker_that_lost_its_lease_changes_nothing(store: SqlStore) -> None:
     with store.write() as tx:
         tx.enqueue(Task("projects/p/operations/1", "deploy", {}))
-    first = store.claim("one", NOW, 10)
-    second = store.claim("two", NOW + timedelta(seconds=11), 10)
+    first = store.claim("one", NOW, 10, KINDS)
+    second = store.claim("two", NOW + timedelta(seconds=11), 10, KINDS)
     assert second.fence > first.fence
     assert not store.renew(first, "one", NOW + timedelta(seconds=12), 10)
     with store.write() as tx:
@@ -293,13 +297,33 @@ def test_a_worker_that_lost_its_lease_changes_nothing(store: SqlStore) -> None:
         assert tx.find_tasks() == []
 
 
+def test_a_worker_gets_tasks_of_its_kinds_begun_ones_first_then_by_name(store: SqlStore) -> None:
+    with store.write() as tx:
+        for name, kind in (("c", "deploy"), ("a", "other"), ("b", "deploy"), ("d", "deploy")):
+            tx.enqueue(Task(name, kind, {}))
+    begun = store.claim("one", NOW, 10, ("deploy",))
+    assert begun.name == "b"
+    with store.read() as tx:
+        assert [task.name for task in tx.waiting_tasks("deploy")] == ["c", "d"]
+        assert tx.find_tasks("other") == ["a"]
+        assert tx.holds(begun)
+    store.take_over("two", NOW)
+    assert store.claim("two", NOW, 10, ("other",)).name == "a"
+    store.take_over("one", NOW)
+    again = [store.claim("one", NOW, 10, ("deploy",)) for _ in range(4)]
+    assert [task and task.name for task in again] == ["b", "c", "d", None]
+    with store.read() as tx:
+        assert not tx.holds(begun)
+        assert tx.holds(again[0])
+
+
 def test_a_task_given_back_waits_for_its_delay(store: SqlStore) -> None:
     with store.write() as tx:
         tx.enqueue(Task("projects/p/operations/1", "deploy", {}))
-    task = store.claim("one", NOW, 10)
+    task = store.claim("one", NOW, 10, KINDS)
     store.release(task, NOW, delay_seconds=3)
-    assert store.claim("one", NOW + timedelta(seconds=2), 10) is None
-    assert store.claim("one", NOW + timedelta(seconds=4), 10).attempts == 2
+    assert store.claim("one", NOW + timedelta(seconds=2), 10, KINDS) is None
+    assert store.claim("one", NOW + timedelta(seconds=4), 10, KINDS).attempts == 2
 
 
 @pytest.mark.parametrize(
@@ -368,3 +392,43 @@ def test_a_revision_read_by_another_thread_is_never_old(store: SqlStore) -> None
             assert reading.changes(reading.revision() - 1)[1][0].value == {"n": n}
     finally:
         reading.close()
+
+
+def test_what_processes_count_adds_up(store: SqlStore) -> None:
+    def counts(status: int, seconds: float, last: float) -> Counts:
+        made = Counts(last=last)
+        made.answered(status, seconds, 10, 20)
+        return made
+
+    with store.write() as tx:
+        for name, uid in (("projects/p/models/m/versions/a", "7"), ("projects/p/models/m/versions/b", "8")):
+            tx.insert(record(name, "projects/p/models/m", "version", uid))
+        tx.add_usage(100, {"7": counts(200, 0.5, 6000.0), "8": counts(200, 0.5, 6001.0)})
+    with store.write() as tx:
+        tx.add_usage(100, {"7": counts(400, 0.001, 6002.0)})
+        tx.add_usage(101, {"7": counts(200, 0.5, 6060.0), "gone": counts(200, 0.5, 6060.0)})
+    with store.read() as tx:
+        (minute, first), (_, second) = tx.usage(["7"], 100, 102)
+        assert minute == 100
+        assert (first.statuses, first.received, first.sent, first.last) == ({200: 1, 400: 1}, 20, 40, 6002.0)
+        assert second.statuses == {200: 1}
+        assert len(tx.usage(["7", "8"], 100, 101)) == 2
+        assert tx.usage(["7"], 102, 200) == []
+        totals = tx.usage_totals()
+        assert {name: (c.requests, c.last) for name, c in totals.items()} == {
+            "projects/p/models/m/versions/a": (3, 6060.0),
+            "projects/p/models/m/versions/b": (1, 6001.0),
+        }
+        assert list(tx.usage_totals(["projects/p/models/m/versions/b"])) == ["projects/p/models/m/versions/b"]
+        assert tx.usage_totals([]) == {}
+    with store.write() as tx:
+        tx.prune_usage(101)
+    with store.read() as tx:
+        assert [minute for minute, _ in tx.usage(["7", "gone"], 0, 200)] == [101]
+        assert tx.usage_totals() == totals
+    with store.write() as tx:  # another version of the same name has not been used yet
+        tx.delete("projects/p/models/m/versions/a")
+        tx.insert(record("projects/p/models/m/versions/a", "projects/p/models/m", "version", "9"))
+        assert list(tx.usage_totals()) == ["projects/p/models/m/versions/b"]
+        tx.prune_usage(0)
+        assert tx.usage(["7"], 0, 200) == []

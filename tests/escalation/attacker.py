@@ -406,7 +406,8 @@ def _versions(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:
 
 
 def _jobs(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:
-    job = {"scaleTier": "BASIC", "region": "us-central1", "pythonModule": "a.b", "packageUris": ["gs://alpha-bucket/p"]}
+    job = {"scaleTier": "BASIC", "region": "us-central1", "pythonModule": "a.b",
+           "packageUris": ["gs://alpha-bucket/p.whl"], "runtimeVersion": "2.11", "pythonVersion": "3.7"}  # fmt: skip
     yield Attempt({}, {"jobId": MINE, "trainingInput": job})
     for n, account in enumerate(attack.find("serviceAccount")):
         yield Attempt({}, {"jobId": f"acting{n}", "trainingInput": {**job, "serviceAccount": id_of(account)}})
@@ -594,4 +595,8 @@ BODIES: dict[str, Callable[[Attack, dict[str, str]], Iterable[Attempt]]] = {
 }  # fmt: skip
 
 #: Writes that are not tried on their own, and why.
-SKIPPED = {"mlgate.token": "every key that is made is exchanged at once, see Attack._use"}
+SKIPPED = {
+    "mlgate.token": "every key that is made is exchanged at once, see Attack._use",
+    "mlgate.session.open": "a code is 256 random bits, made by whoever has the data directory",
+    "mlgate.session.end": "it ends the token that the call bears, and nothing else",
+}

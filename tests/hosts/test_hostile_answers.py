@@ -48,8 +48,8 @@ def play(path: Path, answer: Answer, body: Callable[[Model, SocketModelHost], Aw
         model = Model(path, answer)
         host = SocketModelHost(path)
 
-        async def where(spec: ModelSpec) -> str:
-            return str(model.path)
+        async def where(spec: ModelSpec) -> list[str]:
+            return [str(model.path)]
 
         host._ask = where  # type: ignore[method-assign]
         listening = await asyncio.start_unix_server(model.serve, model.path)
@@ -87,7 +87,7 @@ def test_an_answer_of_the_largest_size_arrives(tmp_path: Path) -> None:
     async def body(model: Model, host: SocketModelHost) -> None:
         for _ in range(2):
             assert len((await host.predict(VERSION, b"1", 20)).body) == LARGEST_ANSWER - 6
-        assert sys.getsizeof(host._links["1"]._incoming) < 1 << 20
+        assert sys.getsizeof(host._links["1"][0]._incoming) < 1 << 20
         assert model.connections == 1
 
     play(tmp_path, answer, body)
@@ -152,7 +152,7 @@ def test_an_answer_that_never_ends_is_not_kept_beyond_its_time(tmp_path: Path) -
     async def body(model: Model, host: SocketModelHost) -> None:
         asked = asyncio.ensure_future(host.predict(VERSION, b"1", 1))
         await asyncio.sleep(0.5)
-        links.append(host._links["1"])
+        links.append(host._links["1"][0])
         assert sys.getsizeof(links[0]._incoming) > 8 << 20
         with pytest.raises(DeadlineExceeded):
             await asked

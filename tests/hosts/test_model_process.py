@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ MOODS = """
 mood = x[0][0]
 if mood == -1: os.kill(os.getpid(), signal.SIGKILL)
 if mood == -2: time.sleep(3600)
+if mood == -4: time.sleep(0.5)
 if mood == -3: print('last thoughts', flush=True); os._exit(9)
 return x[:, 0]
 """
@@ -192,7 +193,8 @@ def test_a_model_that_crashes_again_and_again_is_given_up(supervisor: ModelSuper
 
 
 def test_a_prediction_that_never_ends_is_cut_off(supervisor: ModelSupervisor, folder: Path) -> None:
-    stuck = spec(folder, model_class(MOODS), "stuck", options={"predict_seconds": 1})
+    """By the process's own clock: who is asked for less time than a prediction may take leaves it alone."""
+    stuck = spec(folder, model_class(MOODS), "stuck", seconds=1)
 
     async def body(host: SocketModelHost) -> None:
         await host.predict(stuck, asked([7.0]), 60)
@@ -221,20 +223,26 @@ def test_a_full_queue_refuses_and_counts_what_timed_out(supervisor: ModelSupervi
     supervisor.unload("slow")
 
 
-def test_an_unloaded_version_is_gone_and_its_requests_fail(supervisor: ModelSupervisor, folder: Path) -> None:
-    brief = spec(folder, model_class(MOODS), "brief")
+@pytest.mark.parametrize("mood", [-4.0, -2.0], ids=["slow", "endless"])
+def test_an_unloaded_version_answers_what_it_was_asked_and_is_gone(
+    supervisor: ModelSupervisor, folder: Path, mood: float
+) -> None:
+    brief = spec(folder, model_class(MOODS), f"brief{mood}", seconds=3)
 
     async def body(host: SocketModelHost) -> None:
         await host.predict(brief, asked([7.0]), 60)
-        waiting = asyncio.ensure_future(host.predict(brief, asked([-2.0]), 60))
-        await asyncio.sleep(0)
-        await asyncio.to_thread(supervisor.unload, "brief")
-        with pytest.raises(Unavailable):
-            await waiting
+        waiting = asyncio.ensure_future(host.predict(brief, asked([mood]), 60))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(supervisor.unload, brief.uid)
+        assert brief.uid not in {row["uid"] for row in supervisor.running()}
+        if mood == -4:
+            assert (await waiting).body == b'{"predictions":[-4.0]}'
+        else:
+            with pytest.raises(Unavailable):
+                await waiting
 
     run(supervisor, body)
-    assert "brief" not in {row["uid"] for row in supervisor.running()}
-    supervisor.unload("brief")  # again does nothing
+    supervisor.unload(brief.uid)  # again does nothing
 
 
 # ---------------------------------------------------------------------------------------------- reasons to refuse
@@ -382,17 +390,23 @@ class Scripted:
         self.run_dir, _ = control.prepare(folder / "r")
         self.asked = 0
         self.connections: list[asyncio.StreamWriter] = []
-        self.server = control.ControlServer(self.run_dir / control.SOCKET, self.ensure)
+        self.server = control.ControlServer(self.run_dir / control.SOCKET, self)
 
-    def ensure(self, spec: ModelSpec) -> str:
+    def ensure(self, spec: ModelSpec) -> list[str]:
         self.asked += 1
-        return str(self.run_dir / "model.sock")
+        return [str(self.run_dir / "model.sock")]
+
+    def report(self, who: str, waiting: Mapping[str, int]) -> dict[str, list[str]]:
+        return {}
+
+    def restart(self, path: str) -> None:
+        raise AssertionError(path)
 
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections.append(writer)
         while len(head := await reader.read(4)) == 4:
             frame = await reader.readexactly(int.from_bytes(head, "little"))
-            answer = frame[:4] + b"\xc8\x00" + frame[4:]
+            answer = frame[:4] + b"\xc8\x00" + frame[5:]
             writer.write(len(answer).to_bytes(4, "little") + answer)
         writer.close()
 
@@ -429,7 +443,7 @@ def test_a_hundred_first_requests_ask_once(tmp_path: Path) -> None:
 def test_a_request_that_never_left_takes_a_fresh_connection(tmp_path: Path) -> None:
     async def body(worker: Scripted, host: SocketModelHost) -> None:
         await host.predict(VERSION, b"1", 10)
-        host._links["1"]._transport.abort()  # type: ignore[union-attr]
+        host._links["1"][0]._transport.abort()  # type: ignore[union-attr]
         assert (await host.predict(VERSION, b"2", 10)).body == b"2"
         assert worker.asked == 2
 

@@ -235,6 +235,47 @@ def test_a_custom_routine_may_act_as_an_account_that_its_deployer_may_act_as(api
     assert ended["response"]["serviceAccount"] == account["email"]
 
 
+READER = """
+import os
+import urllib.request
+
+class Reader:
+    def predict(self, instances, **kwargs):
+        return [self.read(name) for name in instances]
+
+    def read(self, name):
+        server = os.environ.get("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+        try:
+            address = server + "/storage/v1/b/code-project-files/o/" + name + "?alt=media"
+            return urllib.request.urlopen(address).read().decode()
+        except Exception as error:
+            return str(getattr(error, "code", type(error).__name__))
+
+    @classmethod
+    def from_path(cls, model_dir):
+        return cls()
+"""
+
+
+def test_a_custom_routine_reaches_what_its_account_may_reach_and_nothing_without_one(api: Api, tmp_path: Path) -> None:
+    put(api, "reading/names.txt", b"ada and lin")
+    package = put_archive(api, tmp_path, "reader-0.1.tar.gz", {"reader.py": READER})
+    account = api.done(OWNER, "POST", f"{P}/serviceAccounts", {"accountId": "reads-files"})
+    fields = {"deploymentUri": f"gs://{BUCKET}/reading", "predictionClass": "reader.Reader", "packageUris": [package]}
+    assert "error" not in create(api, "reads", **fields, serviceAccount=account["email"])
+    assert "error" not in create(api, "alone", **fields)
+    asked = {"instances": ["reading%2Fnames.txt"]}
+    assert predict(api, "reads", **asked).json() == {"predictions": ["403"]}
+    policy = api.done(OWNER, "GET", f"/storage/v1/b/{BUCKET}/iam")
+    member = f"serviceAccount:{account['email']}"
+    policy.setdefault("bindings", []).append({"role": "roles/storage.objectViewer", "members": [member]})
+    api.done(OWNER, "PUT", f"/storage/v1/b/{BUCKET}/iam", policy)
+    assert predict(api, "reads", **asked).json() == {"predictions": ["ada and lin"]}
+    assert predict(api, "alone", **asked).json() == {"predictions": ["URLError"]}
+    api.done(OWNER, "POST", f"/v1/{account['name']}:disable", {})
+    assert predict(api, "reads", **asked).json()["predictions"][0] in ("401", "403", "502", "503")
+
+
 @pytest.mark.parametrize("name", ["up.tar.gz", "symlink.tar.gz", "bomb.tar.gz", "bomb.whl", "text.whl"])
 def test_a_hostile_package_fails_its_own_deployment_and_nothing_else(api: Api, name: str) -> None:
     model = "hostile_" + name.replace(".", "_")

@@ -171,7 +171,7 @@ def test_acting_as_an_account_needs_the_right_to(api: Api) -> None:
     account = api.done(OWNER, "POST", f"{P}/serviceAccounts", {"accountId": "runs-code"})
     version = {"name": "v", "deploymentUri": "gs://some-bucket/x", "runtimeVersion": "2.11", "pythonVersion": "3.7"}
     calls = (
-        (f"{P}/jobs", lambda email: {"jobId": "j", "trainingInput": {"region": "r", "serviceAccount": email}}, 501),
+        (f"{P}/jobs", lambda email: {"jobId": "j", "trainingInput": {"region": "r", "serviceAccount": email}}, 400),
         (f"{path}/versions", lambda email: {**version, "serviceAccount": email}, 400),
     )
     missing = "no-such-one@sharing-project.iam.gserviceaccount.com"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,28 +11,10 @@ from typing import Any
 
 import pytest
 
-from mlgate.adapters.environments.builder import Builder
-from mlgate.adapters.environments.environments import UvEnvironments
 from mlgate.adapters.hosts.client import SocketModelHost
 from mlgate.adapters.hosts.sandbox import NONE, probe
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
 from mlgate.ports import ModelSpec
-
-RUNTIMES = [("3.0", "3.11"), ("2.12", "3.11")]
-
-
-@pytest.fixture(scope="module", params=RUNTIMES, ids=lambda runtime: runtime[0])
-def python(request: pytest.FixtureRequest) -> str:
-    builder = Builder(Path(os.environ["MLGATE_TENSORFLOW"]).resolve())
-    return UvEnvironments(builder, own=False).python(*request.param, "TENSORFLOW").python
-
-
-@pytest.fixture(scope="module")
-def models(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    folder.chmod(0o755)
-    subprocess.run([python, str(Path(__file__).parent / "train.py"), str(folder)], check=True, capture_output=True)
-    return folder
 
 
 class Asker:

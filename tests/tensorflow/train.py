@@ -25,6 +25,16 @@ class Model(tf.Module):
     def keyed(self, image_bytes, key):
         return {"key": key, "image_bytes": image_bytes, "text": tf.strings.as_string(key)}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.float32, name="x"),
+            tf.TensorSpec([None], tf.float32, name="z"),
+            tf.TensorSpec([None], tf.string, name="name"),
+        ]
+    )
+    def squares(self, x, z, name):
+        return {"y": tf.reduce_sum(x * x, 1) + x[:, 0] * z}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def failing(self, x):
         with tf.control_dependencies([tf.debugging.assert_less(x, 10.0, message="too large")]):
@@ -39,5 +49,6 @@ model = Model()
 several = {name: getattr(model, name) for name in ("keyed", "failing", "uneven")}
 tf.saved_model.save(model, os.path.join(sys.argv[1], "one"), signatures={"only": model.linear})
 tf.saved_model.save(model, os.path.join(sys.argv[1], "many"), signatures={"serving_default": model.linear, **several})
+tf.saved_model.save(model, os.path.join(sys.argv[1], "squares"), signatures={"squares": model.squares})
 keras = tf.keras.Sequential([tf.keras.layers.Input((3,)), tf.keras.layers.Dense(2, activation="softmax", name="out")])
 keras.export(os.path.join(sys.argv[1], "keras"))

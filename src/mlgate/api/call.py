@@ -12,12 +12,14 @@ from typing import Any, Protocol, TypeVar
 
 from mlgate.api.method import Method, Registry
 from mlgate.api.partial import Tree
+from mlgate.api.prediction_log import PredictionLog
+from mlgate.api.usage import Usage
 from mlgate.core.errors import NotFound, PermissionDenied
 from mlgate.core.iam.evaluate import Grant
 from mlgate.core.iam.roles import Role
 from mlgate.ports import Author, Blobs, Clock, Ids, ModelHost, ModelSpec, Optimizer, Record, Store, Token, Transaction
 from mlgate.settings import Settings
-from mlgate.snapshot import Snapshot
+from mlgate.snapshot import ServedVersion, Snapshot
 
 T = TypeVar("T")
 
@@ -61,8 +63,10 @@ class Services:
     #: The Python of a version's environment, by the environment's directory.
     interpreter: Callable[[str], str]
     optimizer: Optimizer
+    usage: Usage
+    predictions: PredictionLog
     #: What each served version's process loads, by the version's uid (the prediction path's own memory).
-    specs: dict[str, ModelSpec] = field(default_factory=dict)
+    specs: dict[str, tuple[ServedVersion, ModelSpec]] = field(default_factory=dict)
     #: Who waits for points of a study, by its name (`api/suggestions.py`).
     waiting: dict[str, Any] = field(default_factory=dict)
     #: What /healthz adds to its answer, such as how model code is confined.
@@ -81,6 +85,8 @@ class Request:
     stream: Callable[[], AsyncIterator[bytes]]
     base_url: str
     request_id: str
+    #: Its last byte was here before its task was made, so the first decision is younger than all of it.
+    is_whole: bool = False
 
 
 @dataclass(slots=True)

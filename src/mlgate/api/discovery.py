@@ -15,6 +15,7 @@ APIS: Mapping[tuple[str, str], str] = {
     ("ml", "v1"): "AI Platform Training & Prediction API, as served by mlgate",
     ("iam", "v1"): "Identity and Access Management API, as served by mlgate",
     ("cloudasset", "v1"): "Cloud Asset API, as served by mlgate",
+    ("logging", "v2"): "Cloud Logging API, as served by mlgate",
     ("iam", "v2"): "Identity and Access Management API, as served by mlgate",
     ("cloudidentity", "v1"): "Cloud Identity API, as served by mlgate",
     ("policytroubleshooter", "v1"): "Policy Troubleshooter API, as served by mlgate",

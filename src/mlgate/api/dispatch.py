@@ -42,9 +42,32 @@ log = structlog.get_logger("mlgate.api")
 Decide = Callable[[str, str, str], bool]
 
 
+class _Turn:
+    """The store's revision, read once for all requests that were here before it was read.
+
+    A task of the event loop that starts a request runs after the request has come. What `call_soon` is given here runs
+    before the tasks of all requests that come from now on. So whoever still finds the mark came before the read.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._revision: int | None = None
+
+    def refresh(self) -> int:
+        """The snapshot brought to a revision that the store held at, or after, the arrival of this turn's requests."""
+        if self._revision is None:
+            asyncio.get_running_loop().call_soon(self._over)
+            self._revision = self._services.snapshot.refresh()
+        return self._revision
+
+    def _over(self) -> None:
+        self._revision = None
+
+
 class Door:
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._turn = _Turn(services)
         self._executor = services.executor
         self._router = Router(services.registry.rows)
         self._denials = Denials(services.store)
@@ -72,6 +95,8 @@ class Door:
     def close(self) -> None:
         """Store what is not stored yet."""
         self._denials.close()
+        self._services.predictions.close()
+        self._services.usage.close()
 
     # ------------------------------------------------------------------------------------------------------- who
 
@@ -84,10 +109,10 @@ class Door:
             raise _no_credentials()
         return None  # ANONYMOUS: a binding to allUsers may let them in, nothing else does
 
-    def _call(self, row: Method, request: Request, path: dict[str, str]) -> Call:
+    def _call(self, row: Method, request: Request, path: Mapping[str, str]) -> Call:
         """Who calls for what, on a snapshot that is brought up to date before anything is decided."""
         services = self._services
-        decided = services.snapshot.refresh()
+        decided = self._turn.refresh() if request.is_whole else services.snapshot.refresh()
         token = self.identify(request, row)
         whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
         names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}

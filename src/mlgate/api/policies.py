@@ -39,6 +39,7 @@ VERSIONS = (0, 1, 3)
 WITH_CONDITIONS = 3
 _RECORD_KINDS = {
     roles.MODEL: "model",
+    roles.JOB: "job",
     roles.PROJECT: "project",
     roles.FOLDER: "folder",
     roles.BUCKET: "bucket",

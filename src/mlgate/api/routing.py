@@ -8,7 +8,7 @@ slash cannot move a boundary; then the segment's alphabet is checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
@@ -23,6 +23,8 @@ _STORAGE_ROOTS = frozenset({"storage", "upload", "resumable", "download"})
 _ATTACHED = "policies"
 #: An object's name is at most 1,024 bytes, three characters each when encoded; every other id is far shorter.
 MAX_PATH, MAX_ID = 4096, 256
+#: Paths whose rows are known without looking: those of the last calls.
+REMEMBERED = 4096
 _FORBIDDEN = re.compile(r"[/:\x00-\x1f\x7f]|\.\.")
 
 
@@ -37,14 +39,24 @@ class Router:
 
     def __init__(self, rows: Iterable[Method]) -> None:
         self._root = _Node()
+        self._matched: dict[tuple[str, str], tuple[Method, dict[str, str]]] = {}
         for row in rows:
             node = self._root
             for segment in row.template.segments:
                 node = node.children.setdefault(segment, _Node())
             node.rows[row.http, row.template.verb] = row
 
-    def match(self, http: str, raw_path: str) -> tuple[Method, dict[str, str]]:
+    def match(self, http: str, raw_path: str) -> tuple[Method, Mapping[str, str]]:
         """The row and its path parameters. Raises NotFound, or InvalidArgument for a segment that no name may have."""
+        found = self._matched.get((http, raw_path))
+        if found is None:
+            found = self._match(http, raw_path)
+            if len(self._matched) >= REMEMBERED:
+                self._matched.clear()
+            self._matched[http, raw_path] = found
+        return found
+
+    def _match(self, http: str, raw_path: str) -> tuple[Method, dict[str, str]]:
         if len(raw_path) > MAX_PATH:
             raise InvalidArgument(f"The path is longer than {MAX_PATH} characters.")
         raw = raw_path.lstrip("/").split("/")

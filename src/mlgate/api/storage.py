@@ -20,8 +20,9 @@ import msgspec
 from mlgate.api.call import Call
 from mlgate.api.messages.message import M, decode, encode
 from mlgate.api.messages.storage import Object
+from mlgate.api.stored_objects import SETTABLE, bucket_of, store_object
 from mlgate.core.errors import InvalidArgument, NotFound, Unimplemented
-from mlgate.core.names import bucket_name, check_id, id_of
+from mlgate.core.names import id_of
 from mlgate.core.storage import (
     check_conditions,
     check_header,
@@ -29,19 +30,13 @@ from mlgate.core.storage import (
     check_object_name,
     check_storage_class,
     etag,
-    next_generation,
     refuse,
 )
-from mlgate.core.wire import camel, encode_base64, format_timestamp
-from mlgate.ports import Blob, Record, StoredObject, Transaction
+from mlgate.core.wire import camel
+from mlgate.ports import Blob, StoredObject, Transaction
 
 T = TypeVar("T")
 
-#: What a client may set; everything else of an object is the server's.
-SETTABLE = (
-    "cacheControl", "contentDisposition", "contentEncoding", "contentLanguage", "contentType", "customTime",
-    "metadata", "storageClass",
-)  # fmt: skip
 #: Predefined access control lists that give nobody anything beyond the project; gcsfs sends two of them.
 _PRIVATE = ("private", "projectPrivate", "bucketOwnerRead", "bucketOwnerFullControl")
 MAX_RESULTS = 1000
@@ -53,14 +48,6 @@ _BULK = ThreadPoolExecutor(4, thread_name_prefix="bulk")
 
 
 # ------------------------------------------------------------------------------------------------------------- finding
-
-
-def bucket_of(tx: Transaction, bucket_id: str) -> Record:
-    """The bucket's record. Raises NotFound."""
-    found = tx.get(bucket_name(check_id("bucket", bucket_id, "bucket")))
-    if found is None or found.kind != "bucket":
-        raise NotFound("The specified bucket does not exist.")
-    return found
 
 
 def find(tx: Transaction, bucket_id: str, name: str, generation: int | None = None) -> StoredObject:
@@ -171,34 +158,13 @@ def put(
 
     1. The preconditions in `query` are checked against the present generation (ConditionNotMet).
     2. Replacing an object also needs storage.objects.delete (PermissionDenied).
-    3. The generation is the clock's, and greater than any before, those of deleted objects included.
     """
     bucket = bucket_of(tx, bucket_id)
     old = tx.get_object(bucket_id, check_object_name(name))
     check_conditions(query, old.generation if old else 0, old.body["metageneration"] if old else 0)
     if old is not None:
         call.require("storage.objects.delete", bucket.name)
-    now = call.services.clock.now()
-    moment = format_timestamp(now)
-    stored = StoredObject(
-        bucket=bucket_id,
-        name=name,
-        generation=next_generation(now, max(bucket.hidden["generation"], old.generation if old else 0)),
-        digest=blob.digest,
-        size=blob.size,
-        body={
-            "storageClass": bucket.body["storageClass"],
-            **{field: metadata[field] for field in SETTABLE if metadata.get(field)},
-            "md5Hash": encode_base64(blob.md5),
-            "crc32c": encode_base64(blob.crc32c),
-            "metageneration": 1,
-            "timeCreated": moment,
-            "updated": moment,
-            **(extra or {}),
-        },
-    )
-    tx.put_object(stored)
-    return shown(call, stored)
+    return shown(call, store_object(tx, bucket, name, blob, metadata, call.services.clock.now(), old, extra))
 
 
 def check_object(body: Object) -> dict[str, Any]:

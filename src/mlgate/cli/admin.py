@@ -22,6 +22,9 @@ def serve(
     data_dir: DataDir = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+    console_port: Annotated[
+        int | None, typer.Option(help="Port of the console; 0 takes any free one, -1 leaves it out.", min=-1)
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Number of API processes.", min=1)] = None,
     public_url: Annotated[str | None, typer.Option(help="Address that clients use.")] = None,
     database_url: DatabaseUrl = None,
@@ -32,7 +35,13 @@ def serve(
     from mlgate.serve import Supervisor
 
     settings = load_settings(
-        data_dir=data_dir, host=host, port=port, workers=workers, public_url=public_url, database_url=database_url
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        console_port=console_port,
+        workers=workers,
+        public_url=public_url,
+        database_url=database_url,
     )
     configure(settings.log_level, role="supervisor")
     raise typer.Exit(Supervisor(settings, ready_file).run())
@@ -64,13 +73,33 @@ def token(
     """Print a bearer token for a principal. Works while the server runs."""
     from mlgate import app
 
+    bearer, _ = app.issue_token(
+        load_settings(data_dir=data_dir, database_url=database_url), principal, _seconds(lifetime)
+    )
+    typer.echo(bearer)
+
+
+@group.command()
+def login_link(
+    principal: Annotated[str, typer.Argument(help="Whom the link signs in: user:EMAIL.")],
+    data_dir: DataDir = None,
+    lifetime: Annotated[str, typer.Option(help="How long the session is good for, such as 3600s.")] = "28800s",
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print a link that signs a person in to the console, once, within ten minutes. Works while the server runs."""
+    from mlgate import app
+
+    settings = load_settings(data_dir=data_dir, database_url=database_url)
+    code = app.login_code(settings, principal, _seconds(lifetime))
+    address = settings.console_url or app.console_address(settings)
+    typer.echo(f"{address.rstrip('/')}/sign-in#code={code}")
+
+
+def _seconds(lifetime: str) -> float:
     match = re.fullmatch(r"(\d{1,9})s?", lifetime)
     if not match:
         raise typer.BadParameter(f'"{lifetime}" is no lifetime: write seconds, such as 3600s.', param_hint="--lifetime")
-    bearer, _ = app.issue_token(
-        load_settings(data_dir=data_dir, database_url=database_url), principal, float(match.group(1))
-    )
-    typer.echo(bearer)
+    return float(match.group(1))
 
 
 def settings() -> list[dict[str, str]]:

@@ -16,6 +16,8 @@ from mlgate.cli import (
     folders,
     iam,
     identity,
+    jobs,
+    local,
     models,
     operations,
     organizations,
@@ -53,6 +55,9 @@ def options(
 program.add_typer(models.group, name="models")
 program.add_typer(versions.group, name="versions")
 verbs.verb(program)(predict.predict)
+verbs.verb(program)(predict.explain)
+program.add_typer(jobs.group, name="jobs")
+program.add_typer(local.group, name="local")
 program.add_typer(studies.group, name="studies")
 program.add_typer(trials.group, name="trials")
 program.add_typer(operations.group, name="operations")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlgate.cli import output, waiting
+from mlgate.cli import output, usage, waiting
 from mlgate.cli.client import Client
 from mlgate.cli.labels import Labels, labels_of
 from mlgate.cli.names import model_name, project_name
@@ -28,9 +28,19 @@ def create(
     description: Description = None,
     labels: Labels = None,
     regions: Annotated[str | None, typer.Option(help="Where it is served from; one region.")] = None,
+    enable_logging: Annotated[bool, typer.Option("--enable-logging", help="Log a line for each answer.")] = False,
+    enable_console_logging: Annotated[
+        bool, typer.Option("--enable-console-logging", help="Keep what its processes print.")
+    ] = False,
 ) -> Any:
     """Create a model. You become its owner."""
-    body: dict[str, Any] = {"name": model, "description": description, "labels": labels_of(labels)}
+    body: dict[str, Any] = {
+        "name": model,
+        "description": description,
+        "labels": labels_of(labels),
+        "onlinePredictionLogging": enable_logging or None,
+        "onlinePredictionConsoleLogging": enable_console_logging or None,
+    }
     if regions:
         body["regions"] = regions.split(",")
     made = client.call(
@@ -66,6 +76,12 @@ def search(
 def describe(client: Client, model: Model) -> Any:
     """Show a model and its default version."""
     return client.call(f"{_M}.get", name=model_name(client, model))
+
+
+@verb(group, columns=usage.COLUMNS)
+def metrics(client: Client, model: Model, since: usage.Since = "1h", every: usage.Every = None) -> Any:
+    """Show how a model is used: requests, failures by HTTP status, latencies."""
+    return usage.metrics(client, "mlgate.models.metrics", model_name(client, model), since, every)
 
 
 @verb(group)

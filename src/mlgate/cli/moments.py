@@ -1,4 +1,4 @@
-"""When something ends, as a person types it: `7d`, `12h30m`, or a moment in RFC 3339."""
+"""When something ends or began, as a person types it: `7d`, `12h30m`, or a moment in RFC 3339."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ def end(text: str, now: datetime | None = None) -> str:
         return format_timestamp(parse_timestamp(text))
     except ValueError:
         raise Failure("INVALID_ARGUMENT", f'"{text}" is no end: write 7d, 12h or 2030-01-31T12:00:00Z.') from None
+
+
+def begin(text: str, now: datetime) -> datetime:
+    """The moment, a span counted back from now. Raises Failure for anything else."""
+    moment = parse_timestamp(end(text, now))
+    return 2 * (now - moment) + moment if _SPAN.fullmatch(text) else moment

@@ -36,6 +36,10 @@ def trial_name(client: Client, trial: str, study: str, location: str) -> str:
     return _below(lambda: study_name(client, study, location), "trials", trial)
 
 
+def job_name(client: Client, job: str) -> str:
+    return _below(lambda: project_name(client.project), "jobs", job)
+
+
 def operation_name(client: Client, operation: str) -> str:
     return _below(lambda: project_name(client.project), "operations", operation)
 

@@ -1,4 +1,4 @@
-"""`mlgate predict`: send instances to a model and show what it answers."""
+"""`mlgate predict` and `mlgate explain`: send instances to a model and show what it answers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,46 @@ from mlgate.cli.client import Client, method_row
 from mlgate.cli.failure import Failure
 from mlgate.cli.names import model_name, version_name
 
+Model = Annotated[str, typer.Option(help="The model's id, or its whole name.")]
+Version = Annotated[str | None, typer.Option(help="One version; without it the model's default.")]
+Instances = Annotated[
+    Path | None, typer.Option(help="File with one JSON instance a line, or one JSON list of them; - is stdin.")
+]
+Request = Annotated[Path | None, typer.Option(help='File with the whole body: {"instances": [...]}.')]
+Texts = Annotated[Path | None, typer.Option(help="File with one text instance a line.")]
+
 
 def predict(
     client: Client,
-    model: Annotated[str, typer.Option(help="The model's id, or its whole name.")],
-    version: Annotated[str | None, typer.Option(help="One version; without it the model's default.")] = None,
-    json_instances: Annotated[
-        Path | None, typer.Option(help="File with one JSON instance a line, or one JSON list of them; - is stdin.")
-    ] = None,
-    json_request: Annotated[Path | None, typer.Option(help='File with the whole body: {"instances": [...]}.')] = None,
-    text_instances: Annotated[Path | None, typer.Option(help="File with one text instance a line.")] = None,
+    model: Model,
+    version: Version = None,
+    json_instances: Instances = None,
+    json_request: Request = None,
+    text_instances: Texts = None,
 ) -> Any:
     """Send instances to a model and print its predictions."""
-    body = _body(json_instances, json_request, text_instances)
+    return _send(client, "predict", model, version, read_body(json_instances, json_request, text_instances))
+
+
+def explain(
+    client: Client,
+    model: Model,
+    version: Version = None,
+    json_instances: Instances = None,
+    json_request: Request = None,
+) -> Any:
+    """Print how much each feature of the instances counts, for a version with an explanation method."""
+    return _send(client, "explain", model, version, read_body(json_instances, json_request, None))
+
+
+def _send(client: Client, verb: str, model: str, version: str | None, body: bytes) -> Any:
     name = version_name(client, version, model) if version else model_name(client, model)
-    row = method_row("ml.projects.predict", {"name": name})
+    row = method_row(f"ml.projects.{verb}", {"name": name})
     answer = client.send(row, {"name": name}, content=body, headers={"Content-Type": "application/json"})
     return client.parsed(answer)
 
 
-def _body(json_instances: Path | None, json_request: Path | None, text_instances: Path | None) -> bytes:
+def read_body(json_instances: Path | None, json_request: Path | None, text_instances: Path | None) -> bytes:
     """The request's body, from the one file that was given."""
     given = [file for file in (json_instances, json_request, text_instances) if file is not None]
     if len(given) != 1:

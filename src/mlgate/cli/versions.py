@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mlgate.cli import output, waiting
+from mlgate.cli import output, usage, waiting
 from mlgate.cli.client import Client
 from mlgate.cli.failure import Failure
 from mlgate.cli.labels import Labels, labels_of
@@ -45,6 +45,11 @@ def create(
     service_account: Annotated[str | None, typer.Option(help="Account that a custom routine acts as.")] = None,
     staging_bucket: Annotated[str | None, typer.Option(help="Bucket that local files are uploaded to.")] = None,
     machine_type: Annotated[str | None, typer.Option(help="Accepted as the service does; all run here.")] = None,
+    explanation_method: Annotated[
+        str | None, typer.Option(help="sampled-shapley, or integrated-gradients for TensorFlow.")
+    ] = None,
+    num_paths: Annotated[int, typer.Option(help="Orders of features that sampled-shapley tries.")] = 50,
+    num_integral_steps: Annotated[int, typer.Option(help="Steps of integrated-gradients.")] = 50,
     description: Description = None,
     labels: Labels = None,
     async_: Async = False,
@@ -61,6 +66,7 @@ def create(
         "packageUris": _packages(client, package_uris, staging_bucket, f"{parent}/{version}"),
         "serviceAccount": service_account,
         "machineType": machine_type,
+        "explanationConfig": _explanation(explanation_method, num_paths, num_integral_steps),
         "description": description,
         "labels": labels_of(labels),
     }
@@ -68,6 +74,17 @@ def create(
     if async_:
         return operation
     return waiting.result(client, operation, f"Creating version [{version}] of model [{model}]")
+
+
+def _explanation(method: str | None, paths: int, steps: int) -> dict[str, Any] | None:
+    known = {
+        "sampled-shapley": {"sampledShapleyAttribution": {"numPaths": paths}},
+        "integrated-gradients": {"integratedGradientsAttribution": {"numIntegralSteps": steps}},
+        "xrai": {"xraiAttribution": {"numIntegralSteps": steps}},
+    }
+    if method is not None and method not in known:
+        raise Failure("INVALID_ARGUMENT", f"--explanation-method {method} is none of {', '.join(known)}.")
+    return known[method] if method else None
 
 
 def _packages(client: Client, uris: str | None, staging_bucket: str | None, name: str) -> list[str] | None:
@@ -123,6 +140,29 @@ def describe(client: Client, version: Version, model: Model) -> Any:
     return client.call(f"{_V}.get", name=version_name(client, version, model))
 
 
+@verb(group, columns=usage.COLUMNS)
+def metrics(
+    client: Client, version: Version, model: Model, since: usage.Since = "1h", every: usage.Every = None
+) -> Any:
+    """Show how a version is used: requests, failures by HTTP status, latencies."""
+    return usage.metrics(client, "mlgate.versions.metrics", version_name(client, version, model), since, every)
+
+
+@verb(group, columns=("time", "kind", "text", "method", "status", "latency"))
+def logs(
+    client: Client,
+    version: Version,
+    model: Model,
+    kind: Annotated[str | None, typer.Option(help="SERVER, CONSOLE or ACCESS lines only.")] = None,
+    limit: Limit = None,
+) -> Any:
+    """Show the last lines of a version's log: its deployment, what it prints, how it answered."""
+    query = {"kind": kind, "limit": limit}
+    return client.call("mlgate.versions.listLogs", query=query, name=version_name(client, version, model)).get(
+        "lines", []
+    )
+
+
 @verb(group)
 def set_default(client: Client, version: Version, model: Model) -> Any:
     """Make a version the one that predictions on the model use."""
@@ -131,9 +171,17 @@ def set_default(client: Client, version: Version, model: Model) -> Any:
 
 @verb(group)
 def update(
-    client: Client, version: Version, model: Model, description: Description = None, update_labels: Labels = None
+    client: Client,
+    version: Version,
+    model: Model,
+    description: Description = None,
+    update_labels: Labels = None,
+    bigquery_table_name: Annotated[
+        str | None, typer.Option(help="Log requests there: PROJECT.DATASET.TABLE or gs://BUCKET/PREFIX.")
+    ] = None,
+    sampling_percentage: Annotated[float | None, typer.Option(help="Part of the requests to log, 0 to 1.")] = None,
 ) -> Any:
-    """Change a version's description, or add and change labels."""
+    """Change a version's description or labels, or where its requests are logged."""
     name, body, mask = version_name(client, version, model), dict[str, Any](), list[str]()
     if description is not None:
         body["description"] = description
@@ -142,6 +190,11 @@ def update(
         kept = client.call(f"{_V}.get", name=name)
         body |= {"labels": {**kept.get("labels", {}), **(labels_of(update_labels) or {})}, "etag": kept["etag"]}
         mask.append("labels")
+    logging = {"bigqueryTableName": bigquery_table_name, "samplingPercentage": sampling_percentage}
+    for field, value in logging.items():
+        if value is not None:
+            body.setdefault("requestLoggingConfig", {})[field] = value
+            mask.append(f"requestLoggingConfig.{field}")
     operation = client.call(f"{_V}.patch", body, {"updateMask": ",".join(mask)}, name=name)
     return waiting.result(client, operation, f"Updating version [{version}]")
 

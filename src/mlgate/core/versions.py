@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from mlgate.core import runtimes
+from mlgate.core import explanations, runtimes
 from mlgate.core.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from mlgate.core.names import parse_gs_uri
 
@@ -41,7 +41,7 @@ MOST_PACKAGES = 100
 PACKAGE_ENDINGS = (".tar.gz", ".whl")
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _LATER_FIELDS = (
-    "container", "routes", "acceleratorConfig", "explanationConfig", "lastMigrationModelId", "lastMigrationTime",
+    "container", "routes", "acceleratorConfig", "lastMigrationModelId", "lastMigrationTime",
 )  # fmt: skip
 
 
@@ -70,6 +70,10 @@ def check_new(version: Mapping[str, Any]) -> None:
             raise _refuse(field, f'{field} "{value[:50]}" is not a version such as {example}.')
     runtimes.check(version["runtimeVersion"], version["pythonVersion"])
     check_scaling(version)
+    given = [name for name, value in version.get("fasterCopy", {}).items() if value and name != "disabled"]
+    if given:
+        raise _refuse(f"fasterCopy.{given[0]}", f"fasterCopy.{given[0]} is told by the server; only disabled is given.")
+    explanations.check(version)
 
 
 def _check_code(version: Mapping[str, Any]) -> None:
@@ -99,6 +103,36 @@ def check_scaling(version: Mapping[str, Any]) -> None:
     low, high = (auto or {}).get("minNodes", 0), (auto or {}).get("maxNodes")
     if not 0 <= low <= 1000 or (high is not None and not max(low, 1) <= high <= 1000):
         raise _refuse("autoScaling", "autoScaling needs 0 <= minNodes <= maxNodes <= 1000.")
+
+
+def nodes(version: Mapping[str, Any]) -> dict[str, int]:
+    """How many nodes the version is to have: `low` at least, `high` at most; 0 for as many as the machine gives.
+
+    A version that says nothing is scaled automatically and may be without (minNodes 0, as the service had it).
+    """
+    if version.get("manualScaling"):
+        return dict.fromkeys(("low", "high"), version["manualScaling"].get("nodes", 1))
+    auto = version.get("autoScaling") or {}
+    return {"low": auto.get("minNodes", 0), "high": auto.get("maxNodes", 0)}
+
+
+def wants_copy(version: Mapping[str, Any], framework: str) -> bool:
+    """Whether a faster copy is to be tried: of a framework that has them (or of a pickle, which may hold one), without
+    code of the user's own, unless the version says no."""
+    is_of_ours = framework in ("", "SCIKIT_LEARN", "XGBOOST") and not version.get("packageUris")
+    return is_of_ours and not version.get("fasterCopy", {}).get("disabled")
+
+
+def copy_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a version says of its faster copy, from what the process that made it said: a stranger's word."""
+    reason = said.get("reason")
+    if reason is not None:
+        return {"state": "UNAVAILABLE", "reason": "".join(c for c in str(reason)[:500] if c.isprintable())}
+    try:
+        rows, speedup = int(said["maxRows"]), float(said["speedup"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return {"state": "UNAVAILABLE", "reason": "The process that made it did not describe it."}
+    return {"state": "READY", "format": "ONNX", "maxRows": min(max(rows, 1), 1 << 20), "speedup": min(speedup, 1e6)}
 
 
 def framework_of(version: Mapping[str, Any], files: Collection[str]) -> str:

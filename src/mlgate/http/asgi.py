@@ -6,13 +6,15 @@ A plain ASGI class on purpose: the prediction path is this file, the door and on
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from mlgate.api.call import Request, Response, Services
 from mlgate.api.dispatch import Door
@@ -21,6 +23,7 @@ from mlgate.http import batch
 from mlgate.http.errors import respond
 
 Scope = MutableMapping[str, Any]
+Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -35,6 +38,7 @@ class App:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._door = Door(services)
+        self._ids = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -62,6 +66,30 @@ class App:
             request_id=request.request_id,
         )
 
+    async def answer_whole(
+        self, path: bytes, headers: Headers, body: bytes, scheme: str, server: Any, common: Headers
+    ) -> bytes:
+        """The answer to a POST that is here whole and has no query, as it goes over the wire (`http/protocol.py`);
+        `common` are headers that every answer has."""
+        given, whole = _headers(headers), _Whole(body)
+        request = Request(
+            http="POST",
+            raw_path=path.decode("latin-1"),
+            query=[],
+            headers=given,
+            body=whole.read,
+            stream=whole.stream,
+            base_url=self._base_url(scheme, given, server),
+            request_id=self._ids.next(),
+            is_whole=True,
+        )
+        response = await self.answer(request)
+        assert isinstance(response.body, bytes)  # only downloads stream
+        lines = [STATUS_LINE[response.status]]
+        for name, value in (*common, *_answer_headers(response, request)):
+            lines += (name, b": ", value, b"\r\n")
+        return b"".join((*lines, b"content-length: %d\r\n\r\n" % len(response.body), response.body))
+
     async def answer(self, request: Request) -> Response:
         """The response to a request, its errors included; used for the parts of a batch too."""
         storage = "storage/v1" in request.raw_path
@@ -79,12 +107,7 @@ class App:
             return respond(Internal(f"Internal error. Its request id is {request.request_id}."), storage=storage)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            # two credentials are none: no two readers of the request may take it for two people's
-            headers[name] = "" if name == "authorization" and name in headers else value
-        host = headers.get("host") or "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 0)))
+        headers = _headers(scope["headers"])
         reader = _Body(receive, headers)
         return Request(
             http=scope["method"],
@@ -93,9 +116,50 @@ class App:
             headers=headers,
             body=reader.read,
             stream=reader.stream,
-            base_url=self._services.settings.public_url or f"{scope.get('scheme', 'http')}://{host}",
-            request_id=secrets.token_hex(8),
+            base_url=self._base_url(scope.get("scheme", "http"), headers, scope.get("server")),
+            request_id=self._ids.next(),
         )
+
+    def _base_url(self, scheme: str, headers: Mapping[str, str], server: Any) -> str:
+        host = headers.get("host") or "{}:{}".format(*(server or ("127.0.0.1", 0)))
+        return self._services.settings.public_url or f"{scheme}://{host}"
+
+
+class RequestIds:
+    """Ids for requests: a random beginning for each process, and a number."""
+
+    def __init__(self) -> None:
+        self._lead = secrets.token_hex(5)
+        self._count = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._lead}{next(self._count):08x}"
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name = raw_name.decode("latin-1")
+        # two credentials are none: no two readers of the request may take it for two people's
+        headers[name] = "" if name == "authorization" and name in headers else raw_value.decode("latin-1")
+    return headers
+
+
+class _Whole:
+    """A body that is here already."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, limit: int) -> bytes:
+        if len(self._data) > limit:
+            raise _too_large(limit)
+        return self._data
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield self._data
 
 
 class _Body:
@@ -147,12 +211,7 @@ def _query(raw: bytes) -> list[tuple[str, str]]:
 
 
 async def _send(response: Response, request: Request, send: Send, receive: Receive) -> None:
-    headers = [
-        (b"content-type", response.media_type.encode("latin-1")),
-        (b"x-request-id", request.request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
-    ]
+    headers = _answer_headers(response, request)
     if isinstance(response.body, bytes):
         headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -168,6 +227,15 @@ async def _send(response: Response, request: Request, send: Send, receive: Recei
         await send({"type": "http.response.body", "body": b""})
     finally:
         gone.cancel()
+
+
+def _answer_headers(response: Response, request: Request) -> Headers:
+    return [
+        (b"content-type", response.media_type.encode("latin-1")),
+        (b"x-request-id", request.request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
+    ]
 
 
 async def _hung_up(receive: Receive) -> None:

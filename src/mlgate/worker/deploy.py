@@ -6,8 +6,9 @@ Steps, each safe to repeat, because the worker may die at any point and another 
 2. List the objects below deploymentUri, with the rights of the project's service agent (R-090).
 3. Copy them into a directory named by the digest of what they hold (same files, same directory).
 4. Find the environment that the runtime version names, building it if it is the first to ask.
-5. Load the model once, in a process of its own.
-6. In one transaction: the version READY (default if it is the first), the operation done, the task gone. The task's
+5. Make a faster copy of it, where it may have one; whatever stands in the way of that is told and does no harm.
+6. Load the model once, in a process of its own.
+7. In one transaction: the version READY (default if it is the first), the operation done, the task gone. The task's
    fence is checked there, so a worker that lost its lease changes nothing.
 """
 
@@ -18,9 +19,11 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -30,16 +33,16 @@ from mlgate.core.errors import (
     FailedPrecondition,
     Internal,
     NotFound,
-    PermissionDenied,
     RpcError,
 )
-from mlgate.core.names import bucket_name, join, parse_gs_uri, project_id_of
+from mlgate.core.names import bucket_name, parse_gs_uri, project_id_of
 from mlgate.ports import (
     Blobs,
     Clock,
     Environment,
     Environments,
     ModelLoader,
+    ModelSpec,
     Record,
     Store,
     StoredObject,
@@ -47,10 +50,13 @@ from mlgate.ports import (
     Transaction,
 )
 from mlgate.records import serving_fact, version_plain
+from mlgate.service_agents import ServiceAgents
 from mlgate.settings import Settings
 from mlgate.snapshot import ServedVersion, Snapshot
 
 log = structlog.get_logger("mlgate.worker")
+
+T = TypeVar("T")
 
 #: After so many claims of one task the deployment itself is taken to be what kills the worker.
 MAX_ATTEMPTS = 5
@@ -66,6 +72,12 @@ class Deployer:
     clock: Clock
     settings: Settings
     models_dir: Path
+    #: Puts a line into the log of a version, by its uid.
+    say: Callable[[str, str], None] = lambda uid, text: None
+
+    @property
+    def _agents(self) -> ServiceAgents:
+        return ServiceAgents(self.store, self.snapshot)
 
     def run(self, task: Task) -> None:
         """Carry a deployment to its end. Raises nothing that a deployment can cause."""
@@ -76,21 +88,32 @@ class Deployer:
             if version is None:
                 return
             files, warnings = self._files(version)
+            self.say(version.uid, f"{version.body['deploymentUri']} holds {len(files)} files.")
             framework = versions.framework_of(version.body, [f["path"] for f in files])
             packages = self._packages(version, files)
-            serving = {"digest": self._copy(files), "framework": framework}
+            serving: dict[str, Any] = {"digest": self._copy(files), "framework": framework}
             if packages:
                 serving["packages"] = self._copy(packages)
             if framework == versions.CUSTOM:
                 serving["prediction_class"] = version.body["predictionClass"]
+                serving["account"] = version.body.get("serviceAccount", "").lower()
+            if version.body.get("explanationConfig"):
+                serving["explanation"] = version.body["explanationConfig"]
             environment = self._environment(version, versions.runs_as(framework, [f["path"] for f in files]))
             serving["environment"] = environment.directory
             self._look(task)
-            serving["framework"] = self._load(ServedVersion(version.uid, **serving), environment)
+            wanted: dict[str, Any] = versions.nodes(version.body)
+            copy: dict[str, Any] = {}
+            if self.settings.faster_copies and versions.wants_copy(version.body, framework):
+                served = ServedVersion(version.uid, **serving)
+                serving["framework"], copy, serving["copy"] = self._copied(served, environment)
+            serving["framework"] = self._load(ServedVersion(version.uid, **serving, **wanted), environment)
         except RpcError as error:
+            self.say(task.body["uid"], f"The deployment failed: {error.message}")
             self._end(task, error=error)
             return
-        self._end(task, serving=serving, files=files + packages, warnings=warnings)
+        self.say(version.uid, f"The model is loaded, as {serving['framework']}.")
+        self._end(task, serving=serving, copy=copy, files=files + packages, warnings=warnings)
 
     # ----------------------------------------------------------------------------------------------------- steps
 
@@ -120,7 +143,7 @@ class Deployer:
         uri = version.body["deploymentUri"]
         bucket, path = parse_gs_uri(uri, "version.deploymentUri")
         prefix = path.rstrip("/") + "/" if path.strip("/") else ""
-        warnings = self._check_agent(project_id_of(version.name), bucket)
+        warnings = self._agents.check(project_id_of(version.name), bucket)
         with self.store.read() as tx:
             if tx.get(bucket_name(bucket)) is None:
                 raise NotFound(f"Bucket {bucket} of deploymentUri {uri} does not exist.")
@@ -140,43 +163,14 @@ class Deployer:
 
     def _packages(self, version: Record, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The archives of the user's own code, numbered in their order; they count toward the limits of the files."""
-        packages: list[dict[str, Any]] = []
-        checked: set[str] = set()
-        for number, uri in enumerate(version.body.get("packageUris", [])):
-            bucket, path = parse_gs_uri(uri, "version.packageUris")
-            if bucket not in checked:
-                self._check_agent(project_id_of(version.name), bucket)
-                checked.add(bucket)
-            with self.store.read() as tx:
-                stored = tx.get_object(bucket, path)
-            if stored is None:
-                raise NotFound(f"The package {uri} of packageUris does not exist.")
-            name = f"{number:03d}-{path.rpartition('/')[2]}"
-            packages.append({"path": name, "digest": stored.digest, "size": stored.size})
+        project, uris = project_id_of(version.name), version.body.get("packageUris", [])
+        packages = self._agents.packages(project, uris, self.settings.max_model_bytes)
         size = sum(f["size"] for f in files + packages)
         if size > self.settings.max_model_bytes:
             raise FailedPrecondition(
                 f"deploymentUri and packageUris hold {size} bytes; {self.settings.max_model_bytes} are allowed."
             )
         return packages
-
-    def _check_agent(self, project_id: str, bucket: str) -> list[str]:
-        """Whether the service agent may read the bucket; the message names account, permission and bucket (C-22)."""
-        self.snapshot.refresh()
-        project = self.snapshot.projects.get(project_id)
-        if project is None:
-            raise NotFound(f"Project {project_id} does not exist any more.")
-        agent, resource = f"serviceAccount:{project.agent}", bucket_name(bucket)
-        for permission in ("storage.objects.list", "storage.objects.get"):
-            if not self.snapshot.decide(agent, permission, resource):
-                raise PermissionDenied(
-                    f"The service account {project.agent} lacks {permission} on bucket {bucket}: grant it "
-                    f"roles/storage.objectViewer there."
-                )
-        home = self.snapshot.buckets.get(bucket, project_id)
-        if not self.snapshot.decide(agent, "storage.buckets.list", join("", "projects", home)):
-            return [f"The service account {project.agent} lacks storage.buckets.list on project {home}."]
-        return []
 
     def _copy(self, files: list[dict[str, Any]]) -> str:
         """Put the files into their directory, whole or not at all, and return its name."""
@@ -204,14 +198,39 @@ class Deployer:
         names = version.body["runtimeVersion"], version.body["pythonVersion"]
         environment = self.environments.python(*names, framework)
         log.info("environment", version=version.name, environment=environment.name, note=environment.note)
+        self.say(version.uid, f"It runs in the environment {environment.name}. {environment.note}".rstrip())
         return environment
 
-    def _load(self, version: ServedVersion, environment: Environment) -> str:
-        """Try the model; its framework. A failure says if the environment is another than the one that was asked
-        for."""
-        spec = version.spec(self.models_dir, environment.python, self.settings.model_memory)
+    def _copied(self, version: ServedVersion, environment: Environment) -> tuple[str, dict[str, Any], str]:
+        """Try the model and make its faster copy: the framework, what the version says of the copy, and the copy's
+        directory ("" for none)."""
+        scratch = self.models_dir / f".copy-{secrets.token_hex(8)}"
+        scratch.mkdir(parents=True, mode=0o755)
         try:
-            return self.loader.load(spec)
+            made = scratch / "model.onnx"
+            framework, said = self._trying(version, environment, lambda spec: self.loader.copy(spec, made))
+            copy = versions.copy_of(said)
+            if copy["state"] != "READY":
+                return framework, copy, ""
+            made.chmod(0o644)
+            (scratch / "copy.json").write_text(json.dumps(said))
+            digest = hashlib.sha256(made.read_bytes() + (scratch / "copy.json").read_bytes()).hexdigest()
+            with suppress(OSError):  # it is there already
+                os.rename(scratch, self.models_dir / digest)
+            return framework, copy, digest
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _load(self, version: ServedVersion, environment: Environment) -> str:
+        """Try the model; its framework."""
+        return self._trying(version, environment, self.loader.load)
+
+    def _trying(self, version: ServedVersion, environment: Environment, try_: Callable[[ModelSpec], T]) -> T:
+        """A failure says if the environment is another than the one that was asked for."""
+        settings = self.settings
+        spec = version.spec(self.models_dir, environment.python, settings.model_memory, settings.predict_timeout)
+        try:
+            return try_(spec)
         except FailedPrecondition as error:
             message = f"{error.message} {environment.note}".rstrip()
             raise FailedPrecondition(message, reason=error.reason, metadata=error.metadata) from error
@@ -224,6 +243,7 @@ class Deployer:
         *,
         error: RpcError | None = None,
         serving: dict[str, Any] | None = None,
+        copy: dict[str, Any] | None = None,
         files: list[dict[str, Any]] | None = None,
         warnings: list[str] | None = None,
     ) -> None:
@@ -237,7 +257,7 @@ class Deployer:
             if error is None and version is None:
                 error = NotFound(f"{task.body['version']} does not exist any more.")
             if version is not None and version.body["state"] == "CREATING":
-                self._store_version(tx, version, error, serving, files)
+                self._store_version(tx, version, error, serving, copy, files)
             if operation is None or lro.is_done(operation.body):
                 return
             now = self.clock.now()
@@ -256,6 +276,7 @@ class Deployer:
         version: Record,
         error: RpcError | None,
         serving: dict[str, Any] | None,
+        copy: dict[str, Any] | None,
         files: list[dict[str, Any]] | None,
     ) -> None:
         if error is not None:
@@ -266,6 +287,8 @@ class Deployer:
         version.body = versions.move(version.body, "READY")
         if serving["framework"] in versions.FRAMEWORKS:
             version.body["framework"] = serving["framework"]
+        if copy:
+            version.body["fasterCopy"] = copy
         version.hidden.update(serving=serving, files=files or [])
         tx.update(version)
         model = tx.get(version.parent)

@@ -1,107 +1,68 @@
-"""The worker's loop: claim a task under a lease, do it on a thread, renew the lease; keep house in between."""
+"""The worker: tasks as `tasks.py` does them; orphans are ended and house is kept in between."""
 
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import structlog
+from mlgate.ports import Blobs
+from mlgate.snapshot import ServedVersion, Snapshot
+from mlgate.tasks import TaskLoop
 
-from mlgate.ports import Blobs, Clock, Store, Task
-from mlgate.snapshot import Snapshot
-
-log = structlog.get_logger("mlgate.worker")
-
-POLL_SECONDS = 0.1
 HOUSEKEEPING_SECONDS = 60.0
 #: Blobs younger than this may belong to an upload that is about to be recorded.
 BLOB_GRACE_SECONDS = 3600.0
+DEPLOY = "deploy_version"
 
 
-@dataclass
-class Worker:
-    name: str
-    store: Store
+class ModelProcesses(Protocol):
+    """The model processes of this machine, as the worker looks after them."""
+
+    def running(self) -> list[dict[str, Any]]: ...
+
+    def unload(self, uid: str) -> None: ...
+
+    def scale(self, version: ServedVersion) -> None:
+        """Give it the processes that it is never to be without, and the bound that it has now."""
+
+
+@dataclass(kw_only=True)
+class Worker(TaskLoop):
     snapshot: Snapshot
     blobs: Blobs
-    clock: Clock
-    lease_seconds: float
     models_dir: Path
-    #: What to do with a task of each kind.
-    handlers: Mapping[str, Callable[[Task], None]]
-    #: (running model processes, end one): the ones that nothing serves any more are ended.
-    processes: tuple[Callable[[], list[dict[str, Any]]], Callable[[str], None]]
+    processes: ModelProcesses
     expire: Callable[[datetime], None] = lambda now: None
-    parallel: int = 2
-    _held: dict[str, Task] = field(default_factory=dict)
-    _stopping: threading.Event = field(default_factory=threading.Event)
+    _last_revision: int = 0
+    _next_housekeeping: float = 0.0
 
-    def run(self) -> None:
-        """Until `stop`. A fault of the store is logged and tried again: the loop itself never ends by one."""
-        threading.Thread(target=self._renew_leases, name="leases", daemon=True).start()
-        last_revision, next_housekeeping = 0, 0.0
-        with ThreadPoolExecutor(self.parallel, thread_name_prefix="task") as pool:
-            while not self._stopping.wait(POLL_SECONDS):
-                try:
-                    if len(self._held) < self.parallel:
-                        self._claim_one(pool)
-                    revision = self.snapshot.refresh()
-                    if revision != last_revision:
-                        last_revision = revision
-                        self._end_orphans()
-                    now = self.clock.now().timestamp()
-                    if now >= next_housekeeping:
-                        next_housekeeping = now + HOUSEKEEPING_SECONDS
-                        self.keep_house()
-                except Exception:  # the worker's loop: see above
-                    log.exception("fault")
-
-    def stop(self) -> None:
-        self._stopping.set()
-
-    # ----------------------------------------------------------------------------------------------------- tasks
-
-    def _claim_one(self, pool: ThreadPoolExecutor) -> None:
-        task = self.store.claim(self.name, self.clock.now(), self.lease_seconds)
-        if task is None:
-            return
-        log.info("task", name=task.name, kind=task.kind, attempt=task.attempts)
-        self._held[task.name] = task
-        pool.submit(self._do, task)
-
-    def _do(self, task: Task) -> None:
-        try:
-            self.handlers[task.kind](task)
-        except Exception:  # given back, to be tried again until its attempts are used up
-            log.exception("task failed", name=task.name, attempt=task.attempts)
-            self.store.release(task, self.clock.now(), delay_seconds=1.0)
-        finally:
-            self._held.pop(task.name, None)
-
-    def _renew_leases(self) -> None:
-        while not self._stopping.wait(self.lease_seconds / 3):
-            for task in list(self._held.values()):
-                try:
-                    self.store.renew(task, self.name, self.clock.now(), self.lease_seconds)
-                except Exception:  # the lease runs on; the next round tries again
-                    log.exception("lease not renewed", name=task.name)
+    def keep(self) -> None:
+        revision = self.snapshot.refresh()
+        if revision != self._last_revision:
+            self._last_revision = revision
+            self._follow()
+        now = self.clock.now().timestamp()
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING_SECONDS
+            self.keep_house()
 
     # ----------------------------------------------------------------------------------------------------- house
 
-    def _end_orphans(self) -> None:
-        """End the processes of versions that are served no more, unless a deployment is trying them."""
-        running, unload = self.processes
-        trying = {task.body.get("uid") for task in list(self._held.values())}
-        served = {v.uid for model in list(self.snapshot.served.values()) for v in model.versions.values()}
-        for process in running():
-            if process["uid"] not in served and process["uid"] not in trying:
-                unload(process["uid"])
+    def _follow(self) -> None:
+        """End the processes of versions that are served no more, unless a deployment is trying them; give those that
+        are served what their scaling says."""
+        running = {process["uid"] for process in self.processes.running()}
+        trying = {task.body.get("uid") for task in list(self.held.values())}
+        served = {v.uid: v for model in list(self.snapshot.served.values()) for v in model.versions.values()}
+        for uid in running - served.keys() - trying:
+            self.processes.unload(uid)
+        for uid, version in served.items():
+            if version.low or uid in running:
+                self.processes.scale(version)
 
     def keep_house(self) -> None:
         """Forget expired tokens and uploads, and files that nothing refers to."""
@@ -112,8 +73,8 @@ class Worker:
         with self.store.read() as tx:
             keep = tx.blob_digests()
             served = [v.hidden["serving"] for v in tx.find("version") if "serving" in v.hidden]
-            directories = {digest for s in served for digest in (s["digest"], s.get("packages"))}
-            busy = tx.find_tasks()
+            directories = {digest for s in served for digest in (s["digest"], s.get("packages"), s.get("copy"))}
+            busy = tx.find_tasks(DEPLOY)
         self.blobs.sweep(keep, BLOB_GRACE_SECONDS)
         if not busy:
             self._remove_model_directories(directories, now)

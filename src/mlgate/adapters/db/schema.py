@@ -6,6 +6,9 @@ rows above n. A fact that is gone stays as a row without a value, or others woul
 row with one number. `policy_revisions` holds what each policy was, the present one included, numbered from 1 for each
 resource; time and principal are "" where nobody knows them.
 
+`usage` holds what was counted of each version's predictions, by minutes since 1970, and `usage_totals` the same since
+the version was there; writers add to a row in a writing transaction, so that no process loses what another counted.
+
 Names are compared by code point on both databases: SQLite does so by default, PostgreSQL through the "C" collation.
 """
 
@@ -115,4 +118,18 @@ objects = Table(
     Column("size", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("bucket", "name"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("uid", String, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+    Column("counts", Text, nullable=False),
+    PrimaryKeyConstraint("uid", "minute"),
+    Index("usage_by_minute", "minute"),
+)
+
+usage_totals = Table(
+    "usage_totals", metadata, Column("uid", String, primary_key=True), Column("counts", Text, nullable=False)
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -139,8 +139,9 @@ class SqlStore:
 
     # ----------------------------------------------------------------------------------------------------- tasks
 
-    def claim(self, worker: str, now: datetime, lease_seconds: float) -> Task | None:
-        due = sa.select(_TASKS.c.name).where(_TASKS.c.lease_until < now.timestamp()).order_by(_TASKS.c.lease_until)
+    def claim(self, worker: str, now: datetime, lease_seconds: float, kinds: Collection[str]) -> Task | None:
+        due = sa.select(_TASKS.c.name).where(*_is_due(now, kinds))
+        due = due.order_by(_TASKS.c.fence == 0, _TASKS.c.lease_until, _TASKS.c.name)
         due = due.limit(1) if self._sqlite else due.limit(1).with_for_update(skip_locked=True)
         statement = (
             sa.update(_TASKS)
@@ -153,16 +154,16 @@ class SqlStore:
             )
             .returning(_TASKS)
         )
-        if not self._any_due(now):
+        if not self._any_due(now, kinds):
             return None
         with self._claiming() as connection:
             row = connection.execute(statement).first()
         return Task(row.name, row.kind, json.loads(row.body), row.attempts, row.fence) if row else None
 
-    def _any_due(self, now: datetime) -> bool:
+    def _any_due(self, now: datetime, kinds: Collection[str]) -> bool:
         """Looked up before the write lock is taken: an idle worker must not hold up writers."""
         with self._engine.connect() as connection, connection.begin():
-            query = sa.select(_TASKS.c.name).where(_TASKS.c.lease_until < now.timestamp()).limit(1)
+            query = sa.select(_TASKS.c.name).where(*_is_due(now, kinds)).limit(1)
             return connection.execute(query).first() is not None
 
     def renew(self, task: Task, worker: str, now: datetime, lease_seconds: float) -> bool:
@@ -182,6 +183,12 @@ class SqlStore:
                 .values(lease_until=now.timestamp() + delay_seconds)
             )
 
+    def take_over(self, worker: str, now: datetime) -> None:
+        with self._claiming() as connection:
+            connection.execute(
+                sa.update(_TASKS).where(_TASKS.c.lease_owner == worker).values(lease_until=now.timestamp() - 1)
+            )
+
     @contextmanager
     def _claiming(self) -> Iterator[Connection]:
         """A write transaction that takes no part in the ordering against policies."""
@@ -191,3 +198,7 @@ class SqlStore:
             return
         with self._writer, self._engine.connect().execution_options(writes=True) as connection, connection.begin():
             yield connection
+
+
+def _is_due(now: datetime, kinds: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    return _TASKS.c.lease_until < now.timestamp(), _TASKS.c.kind.in_(list(kinds))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,16 +16,19 @@ from sqlalchemy.exc import IntegrityError
 from mlgate.adapters.db import schema
 from mlgate.core.errors import Aborted, AlreadyExists
 from mlgate.core.iam.policy import Policy, from_plain, to_plain
+from mlgate.core.usage import Counts, total
 from mlgate.core.wire import format_timestamp, parse_timestamp
 from mlgate.ports import AuditEntry, Author, PolicyRevision, Record, StoredObject, Task, Token
 
-_RESOURCES, _FACTS, _REVISIONS, _OBJECTS, _TASKS, _TOKENS = (
+_RESOURCES, _FACTS, _REVISIONS, _OBJECTS, _TASKS, _TOKENS, _USAGE, _TOTALS = (
     schema.resources,
     schema.facts,
     schema.policy_revisions,
     schema.objects,
     schema.tasks,
     schema.tokens,
+    schema.usage,
+    schema.usage_totals,
 )
 #: Reviews read hundreds of facts, and building a statement takes longer than running it.
 _ONE_FACT = sa.select(_FACTS.c.value).where(_FACTS.c.kind == sa.bindparam("kind"), _FACTS.c.key == sa.bindparam("key"))
@@ -211,8 +216,50 @@ class SqlTransaction:
         gone = self._db.execute(sa.delete(_TASKS).where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence))
         return gone.rowcount == 1
 
-    def find_tasks(self) -> list[str]:
-        return [row.name for row in self._db.execute(sa.select(_TASKS.c.name))]
+    def holds(self, task: Task) -> bool:
+        query = sa.select(_TASKS.c.name).where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence)
+        return self._db.execute(query).first() is not None
+
+    def find_tasks(self, kind: str = "") -> list[str]:
+        query = sa.select(_TASKS.c.name)
+        return [row.name for row in self._db.execute(query.where(_TASKS.c.kind == kind) if kind else query)]
+
+    def waiting_tasks(self, kind: str) -> list[Task]:
+        query = sa.select(_TASKS).where(_TASKS.c.kind == kind, _TASKS.c.fence == 0).order_by(_TASKS.c.name)
+        return [Task(row.name, row.kind, json.loads(row.body)) for row in self._db.execute(query)]
+
+    # ----------------------------------------------------------------------------------------------------- usage
+
+    def add_usage(self, minute: int, counts: Mapping[str, Counts]) -> None:
+        for uid, more in counts.items():
+            for table, key in ((_USAGE, {"uid": uid, "minute": minute}), (_TOTALS, {"uid": uid})):
+                where = [table.c[name] == value for name, value in key.items()]
+                stored = self._db.execute(sa.select(table.c.counts).where(*where)).scalar_one_or_none()
+                added = total([more] if stored is None else [Counts.from_plain(json.loads(stored)), more])
+                text = json.dumps(added.to_plain(), separators=(",", ":"))
+                if stored is None:
+                    self._db.execute(sa.insert(table).values(**key, counts=text))
+                else:
+                    self._db.execute(sa.update(table).where(*where).values(counts=text))
+
+    def usage(self, uids: Collection[str], start: int, end: int) -> list[tuple[int, Counts]]:
+        u = _USAGE.c
+        query = sa.select(u.minute, u.counts).where(u.minute >= start, u.minute < end).order_by(u.minute)
+        rows = [row for some in _batched(uids, 1000) for row in self._db.execute(query.where(u.uid.in_(some)))]
+        return [(int(row.minute), Counts.from_plain(json.loads(row.counts))) for row in rows]
+
+    def usage_totals(self, names: Collection[str] | None = None) -> dict[str, Counts]:
+        r, t = _RESOURCES.c, _TOTALS.c
+        query = sa.select(r.name, t.counts).where(r.uid == t.uid, r.kind == "version")
+        asked = [query] if names is None else [query.where(r.name.in_(some)) for some in _batched(names, 1000)]
+        rows = [row for one in asked for row in self._db.execute(one)]
+        return {row.name: Counts.from_plain(json.loads(row.counts)) for row in rows}
+
+    def prune_usage(self, before: int) -> None:
+        self._db.execute(sa.delete(_USAGE).where(_USAGE.c.minute < before))
+        kept = sa.select(_RESOURCES.c.uid).where(_RESOURCES.c.kind == "version")
+        for table in (_USAGE, _TOTALS):
+            self._db.execute(sa.delete(table).where(table.c.uid.not_in(kept)))
 
     # --------------------------------------------------------------------------------------------------- objects
 
@@ -253,6 +300,13 @@ class SqlTransaction:
         for row in hidden:
             digests.update(entry["digest"] for entry in json.loads(row.hidden).get("files", []))
         return digests
+
+
+def _batched(values: Collection[str], size: int) -> Iterator[tuple[str, ...]]:
+    """The values in portions, as many as a statement may name."""
+    ordered = iter(values)
+    while some := tuple(islice(ordered, size)):
+        yield some
 
 
 def _behind(prefix: str) -> str:

@@ -3,11 +3,15 @@
 One JSON line each way, one exchange a connection. Only the server's own user can reach the socket (0600 in a folder
 of 0700), and confined models have no `connect`.
 
-    {"spec": {...}}  ->  {"socket": "/path"}  or  {"error": {"status": "FAILED_PRECONDITION", "message": "..."}}
+    {"spec": {...}}                   ->  {"sockets": ["/path", ...]}
+    {"who": "...", "waiting": {...}}  ->  {"sockets": {uid: ["/path", ...]}}    how many requests wait, by uid
+    {"hung": "/path"}                 ->  {}
+    any                               ->  {"error": {"status": "FAILED_PRECONDITION", "message": "..."}}
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import json
@@ -16,14 +20,14 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlgate.core import errors
 from mlgate.core.errors import RpcError, Unavailable
-from mlgate.ports import ModelSpec
+from mlgate.ports import ModelSpec, Scaling
 
 SOCKET, POINTER = "host.sock", "host.path"
 LONGEST_PATH = 90  # of a folder: the kernel takes 107 bytes for a socket, and a file name is added to it
@@ -66,27 +70,48 @@ def socket_path(run_dir: Path) -> str:
         return str(run_dir.absolute() / SOCKET)
 
 
-def ask_line(spec: ModelSpec) -> bytes:
-    return json.dumps({"spec": dataclasses.asdict(spec)}).encode() + b"\n"
+class Answerer(Protocol):
+    """What the worker does about each question."""
+
+    def ensure(self, spec: ModelSpec) -> list[str]: ...
+
+    def report(self, who: str, waiting: Mapping[str, int]) -> dict[str, list[str]]: ...
+
+    def restart(self, path: str) -> None: ...
 
 
-def read_answer(line: bytes) -> str:
-    """The socket's path. Raises the error that the worker reported, Unavailable when it reported nothing."""
-    if not line.endswith(b"\n"):
-        raise Unavailable("The model worker did not answer.")
-    answer = json.loads(line)
-    if "socket" in answer:
-        return str(answer["socket"])
-    error = answer["error"]
-    raise ERRORS.get(error["status"], Unavailable)(error["message"])
+def spec_question(spec: ModelSpec) -> dict[str, Any]:
+    return {"spec": dataclasses.asdict(spec)}
+
+
+async def ask(run_dir: Path, question: Mapping[str, Any]) -> Any:
+    """The worker's answer, its `sockets`. Raises the error that it reports, Unavailable when it does not answer."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(socket_path(run_dir), limit=LONGEST_LINE)
+    except OSError:
+        raise Unavailable("The model worker is not running.") from None
+    try:
+        writer.write(json.dumps(question).encode() + b"\n")
+        line = await reader.readline()
+        if not line.endswith(b"\n"):
+            raise Unavailable("The model worker did not answer.")
+        answer = json.loads(line)
+    except (OSError, ValueError):
+        raise Unavailable("The model worker went away.") from None
+    finally:
+        writer.close()
+    if "error" in answer:
+        error = answer["error"]
+        raise ERRORS.get(error["status"], Unavailable)(error["message"])
+    return answer.get("sockets")
 
 
 class ControlServer:
     """Listens from construction to `close`; a thread an exchange, since an answer may take a model's loading time."""
 
-    def __init__(self, path: Path, ensure: Callable[[ModelSpec], str]) -> None:
+    def __init__(self, path: Path, answerer: Answerer) -> None:
         self._path = path
-        self._ensure = ensure
+        self._answerer = answerer
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         os.chmod(path, 0o600)
@@ -118,11 +143,18 @@ class ControlServer:
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            spec = ModelSpec(**json.loads(line)["spec"])
+            question = json.loads(line)
+            if "hung" in question:
+                self._answerer.restart(question["hung"])
+                return {}
+            if "waiting" in question:
+                return {"sockets": self._answerer.report(question["who"], question["waiting"])}
+            asked = question["spec"]
+            spec = ModelSpec(**{**asked, "scaling": Scaling(**asked["scaling"])})
         except (ValueError, TypeError, KeyError) as error:
             return _error(errors.InvalidArgument(f"The question is not understood: {error}"))
         try:
-            return {"socket": self._ensure(spec)}
+            return {"sockets": self._answerer.ensure(spec)}
         except RpcError as error:
             return _error(error)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mlgate.adapters.runtimes import contract
-from mlgate.core.errors import FailedPrecondition
+from mlgate.core.errors import FailedPrecondition, Unimplemented
 from mlgate.ports import ModelAnswer, ModelSpec
 
 
@@ -28,8 +29,14 @@ class MemoryModelHost:
         self.loaded[spec.uid] = spec
         return spec.framework or "SCIKIT_LEARN"
 
+    def copy(self, spec: ModelSpec, target: Path) -> tuple[str, dict[str, Any]]:
+        return self.load(spec), {"reason": "there are no copies in memory."}
+
     def unload(self, uid: str) -> None:
         self.loaded.pop(uid, None)
+
+    async def explain(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer:
+        raise Unimplemented("There are no explanations in memory.")
 
     async def predict(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer:
         if spec.uid in self.failures:

@@ -63,7 +63,7 @@ class TokenIdentity:
         return token
 
     def confirm(self, token: Token) -> None:
-        if token.expires <= self._clock.now():
+        if token.expires <= self._clock.now() or token.digest in self._snapshot.ended:
             self._seen.pop(token.digest, None)
             raise _unknown()
         if token.uid:

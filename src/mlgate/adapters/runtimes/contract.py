@@ -81,15 +81,15 @@ def read_request(body: bytes) -> Request:
 LARGEST_ANSWER = 16_000_000
 
 
-def write_predictions(predictions: Any) -> bytes:
+def write_predictions(predictions: Any, name: str = "predictions") -> bytes:
     """The body of an answer; NaN and infinities, which JSON has not, become null. Raises Failed(OUTPUTS)."""
     try:
-        body = _dumps({"predictions": predictions})
+        body = _dumps({name: predictions})
         if len(body) > LARGEST_ANSWER:
             raise ValueError(f"they take {len(body)} bytes, and {LARGEST_ANSWER} can be sent: ask for fewer instances")
         return body
     except (TypeError, ValueError, RecursionError) as error:
-        raise Failed(OUTPUTS, f"the predictions cannot be written as JSON ({error})") from None
+        raise Failed(OUTPUTS, f"the {name} cannot be written as JSON ({error})") from None
 
 
 def write_failure(failure: Failed) -> bytes:

@@ -48,6 +48,10 @@ class Model(NamedTuple):
 
     Inputs of one `key`, unless that is None, are predicted together after `join`; `len` of an input is its number of
     instances. `hint` is put after the text of a failed prediction.
+
+    Explanations (explaining.py) need `scores(input)`, numbers for each label, a row an instance, or such by output;
+    and, for integrated gradients, `gradients(input, output, labels)`, the derivatives of each row's score for its label
+    by input. `directory` is where the model's files are.
     """
 
     label: str
@@ -57,13 +61,27 @@ class Model(NamedTuple):
     rows: Callable[[Any], Any] = listed
     key: Callable[[Any], Hashable] = array_key
     join: Callable[[Sequence[Any]], Any] = join_arrays
+    scores: Callable[[Any], Any] | None = None
+    gradients: Callable[[Any, str, Any], Mapping[str, Any]] | None = None
+    directory: str = ""
+    #: The framework's own object, where a faster copy may be made of it (faster.py).
+    source: Any = None
 
 
 def load_model(framework: str, directory: str, options: Mapping[str, Any]) -> tuple[str, Model]:
     """The model and its framework, found out when `framework` is empty. Raises Failed.
 
-    Code of the user's own (options `packages`) is put on the module path first: a pickle may need it, too.
+    Code of the user's own (options `packages`) is put on the module path first: a pickle may need it, too. Options
+    `explanation` says how the model is to be explained, which must be possible.
     """
+    framework, model = _load(framework, directory, options)
+    model = model._replace(directory=directory)
+    if options.get("explanation"):
+        importlib.import_module(".explaining", __package__).check(model, options["explanation"])
+    return framework, model
+
+
+def _load(framework: str, directory: str, options: Mapping[str, Any]) -> tuple[str, Model]:
     if options.get("packages"):
         install(options["packages"])
     if framework:

@@ -30,4 +30,17 @@ def model_of(pickled: Pickled) -> Model:
         )
     if not callable(getattr(pickled.model, "predict", None)):
         raise Failed(LOADING, f"{pickled.kind()} has no predict method, so it cannot serve predictions.")
-    return Model("sklearn", lambda instances, fields: numpy.array(instances), pickled.model.predict, pickled.hint)
+    return Model(
+        "sklearn",
+        lambda instances, fields: numpy.array(instances),
+        pickled.model.predict,
+        pickled.hint,
+        scores=_scores(pickled.model),
+        source=pickled.model,
+    )
+
+
+def _scores(model: Any) -> Any:
+    """Probabilities, else distances from the border between labels, else what is predicted: numbers that move."""
+    ways = ("predict_proba", "decision_function", "predict")
+    return next(getattr(model, way) for way in ways if callable(getattr(model, way, None)))

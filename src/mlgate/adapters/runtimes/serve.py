@@ -3,10 +3,13 @@
 One thread. Each turn reads what has arrived on every connection, predicts it together, writes the answers: while a
 prediction runs the next batch gathers in the socket buffers, so batches grow with the load and no timer is needed.
 
-    request   u32 length | u32 id | body                 length counts what follows it; all numbers little-endian
-    answer    u32 length | u32 id | u16 status | body
+    request   u32 length | u32 id | u8 verb | body       length counts what follows it; all numbers little-endian
+    answer    u32 length | u32 id | u16 status | body    id 0: no answer, but a request to go elsewhere from now on
 
 A connection that reads slowly gets a buffer of its own and is not read from while that is long, so it stalls nobody.
+
+The worker ends the process by closing the pipe `alive`. A byte on it means: take what has come, tell every peer to go
+elsewhere, answer until they have all closed, and then end; so a version can lose a process without losing a request.
 """
 
 from __future__ import annotations
@@ -20,17 +23,20 @@ import socket
 import struct
 import warnings
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import spare
 from .batching import answer
 from .contract import Failed
 from .frameworks import Model, load_model
 
-REQUEST = struct.Struct("<II")
+REQUEST = struct.Struct("<IIB")
+PREDICT, EXPLAIN = 0, 1
 ANSWER = struct.Struct("<IIH")
 LARGEST_FRAME = 64 << 20
 LONGEST_BACKLOG = 32 << 20
-READ = 1 << 20
+READ = 1 << 18
 BATCH_REQUESTS = 256
 BATCH_BYTES = 4 << 20
 
@@ -42,19 +48,23 @@ class Connection:
         self.sock = sock
         self.incoming = bytearray()
         self.outgoing = bytearray()
+        self.unanswered = 0
         self.is_open = True
+        #: Whether the peer has said all that it will say.
+        self.is_heard = False
+        self.rests = False
 
-    def frames(self) -> list[tuple[int, bytes]]:
+    def frames(self) -> list[tuple[int, int, bytes]]:
         """The complete requests that have arrived. Raises ValueError when the peer does not speak our protocol."""
         buffer, start, found = self.incoming, 0, []
-        while len(buffer) - start >= 8:
-            length, number = REQUEST.unpack_from(buffer, start)
-            if not 4 <= length <= LARGEST_FRAME:
+        while len(buffer) - start >= REQUEST.size:
+            length, number, verb = REQUEST.unpack_from(buffer, start)
+            if not 5 <= length <= LARGEST_FRAME:
                 raise ValueError(length)
             end = start + 4 + length
             if len(buffer) < end:
                 break
-            found.append((number, bytes(buffer[start + 8 : end])))
+            found.append((number, verb, bytes(buffer[start + REQUEST.size : end])))
             start = end
         if start:
             del buffer[:start]
@@ -62,23 +72,32 @@ class Connection:
 
 
 class Server:
-    def __init__(self, model: Model, listener: socket.socket, alive: int, seconds: float, together: bool) -> None:
+    def __init__(
+        self, model: Model, listener: socket.socket, alive: int, seconds: float, options: Mapping[str, Any]
+    ) -> None:
         self.model = model
         self.seconds = seconds
-        self.together = together
-        self.waiting: deque[tuple[Connection, int, bytes]] = deque()
+        self.options = options
+        self.together = bool(options.get("batch", True))
+        self.waiting: deque[tuple[Connection, int, int, bytes]] = deque()
+        self.connections: set[Connection] = set()
+        self.is_leaving = False
+        self.buffer = memoryview(bytearray(READ))
         self.selector = selectors.DefaultSelector()
+        self.listener = listener
         listener.setblocking(False)
         self.selector.register(listener, selectors.EVENT_READ, None)
         self.selector.register(alive, selectors.EVENT_READ, alive)
 
     def run(self) -> None:
-        while True:
+        while not self.is_leaving or self.waiting or self.connections:
             for key, events in self.selector.select(0 if self.waiting else None):
                 if key.data is None:
                     self.accept(key.fileobj)
                 elif isinstance(key.data, int):
-                    os._exit(0)  # the worker is gone: nothing here is worth a cleanup
+                    if not os.read(key.data, 1):
+                        os._exit(0)  # the worker is gone: nothing here is worth a cleanup
+                    self.leave()
                 else:
                     if events & selectors.EVENT_WRITE:
                         self.flush(key.data)
@@ -87,49 +106,78 @@ class Server:
             if self.waiting:
                 self.predict()
 
-    def accept(self, listener: Any) -> None:
+    def accept(self, listener: Any) -> bool:
         try:
             sock, _ = listener.accept()
         except OSError:  # it went away between the event and here, or there are no descriptors left
-            return
+            return False
         sock.setblocking(False)
-        self.selector.register(sock, selectors.EVENT_READ, Connection(sock))
+        connection = Connection(sock)
+        self.connections.add(connection)
+        self.selector.register(sock, selectors.EVENT_READ, connection)
+        return True
+
+    def leave(self) -> None:
+        """Accept nobody any more, and ask everybody to go."""
+        if self.is_leaving:
+            return
+        self.is_leaving = True
+        self.listener.shutdown(socket.SHUT_RD)  # nobody can connect any more; who has, can still be accepted
+        while self.accept(self.listener):
+            pass
+        self.selector.unregister(self.listener)
+        self.listener.close()
+        for connection in list(self.connections):
+            connection.outgoing += ANSWER.pack(6, 0, 0)
+            self.flush(connection)
 
     def read(self, connection: Connection) -> None:
         try:
-            data = connection.sock.recv(READ)
+            count = connection.sock.recv_into(self.buffer)
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
-            self.drop(connection)
+            count = 0
+        if not count:
+            connection.is_heard = True
+            self.flush(connection)
             return
-        connection.incoming += data
+        connection.incoming += self.buffer[:count]
         try:
-            self.waiting.extend((connection, number, body) for number, body in connection.frames())
+            frames = connection.frames()
         except ValueError:
             self.drop(connection)
+            return
+        connection.unanswered += len(frames)
+        self.waiting.extend((connection, *frame) for frame in frames)
 
     def predict(self) -> None:
-        """Answer the requests at the head of the queue, as many as make a sensible batch."""
+        """Answer the requests at the head of the queue, as many of one verb as make a sensible batch."""
         batch: list[tuple[Connection, int, bytes]] = []
-        size = 0
-        while self.waiting and len(batch) < BATCH_REQUESTS and size < BATCH_BYTES:
-            batch.append(self.waiting.popleft())
-            size += len(batch[-1][2])
+        size, kind = 0, self.waiting[0][2]
+        while self.waiting and self.waiting[0][2] == kind and len(batch) < BATCH_REQUESTS and size < BATCH_BYTES:
+            connection, number, _, body = self.waiting.popleft()
+            batch.append((connection, number, body))
+            size += len(body)
         # A prediction that never ends would hold the version for good. The default action of SIGALRM kills even a
         # model that is deep in C code; the supervisor then starts a fresh process.
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
-        answers = answer(self.model, [body for _, _, body in batch], self.together)
+        bodies = [body for _, _, body in batch]
+        answers = self.explain(bodies) if kind == EXPLAIN else answer(self.model, bodies, self.together)
         signal.setitimer(signal.ITIMER_REAL, 0)
         touched: dict[int, Connection] = {}
         for place, (connection, number, _) in enumerate(batch):
             status, body = answers[place]
             connection.outgoing += ANSWER.pack(6 + len(body), number, status) + body
+            connection.unanswered -= 1
             touched[id(connection)] = connection
         for connection in touched.values():
             self.flush(connection)
+
+    def explain(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        from . import explaining
+
+        return [explaining.answer(self.model, self.options, body) for body in bodies]
 
     def flush(self, connection: Connection) -> None:
         if not connection.is_open:
@@ -143,23 +191,49 @@ class Server:
         except OSError:
             self.drop(connection)
             return
-        wanted = (selectors.EVENT_WRITE if out else 0) | (selectors.EVENT_READ if len(out) < LONGEST_BACKLOG else 0)
-        if self.selector.get_key(connection.sock).events != wanted:
+        if connection.is_heard and not out and not connection.unanswered:
+            self.drop(connection)
+            return
+        listens = len(out) < LONGEST_BACKLOG and not connection.is_heard
+        wanted = (selectors.EVENT_WRITE if out else 0) | (selectors.EVENT_READ if listens else 0)
+        if not wanted:
+            self.rest(connection)
+        elif connection.rests:
+            connection.rests = False
+            self.selector.register(connection.sock, wanted, connection)
+        elif self.selector.get_key(connection.sock).events != wanted:
             self.selector.modify(connection.sock, wanted, connection)
+
+    def rest(self, connection: Connection) -> None:
+        """Wait for nothing of a peer that has said all, until there is an answer for it."""
+        if not connection.rests:
+            connection.rests = True
+            self.selector.unregister(connection.sock)
 
     def drop(self, connection: Connection) -> None:
         connection.is_open = False
-        self.selector.unregister(connection.sock)
+        self.connections.discard(connection)
+        if not connection.rests:
+            self.selector.unregister(connection.sock)
         connection.sock.close()
 
 
 def main(start: str) -> None:
-    """Run with `start`, a JSON object: framework, directory, options, and the descriptors listen, alive and status."""
+    """Run with `start`, a JSON object: framework, directory, options, seconds (that one prediction may take), and the
+    descriptors listen, alive and status. A spare process (spare.py) gets these later; one that is to make a faster
+    copy (faster.py) gets `copy`, the descriptor of a file, instead of `listen`."""
     settings = json.loads(start)
-    options = settings.get("options") or {}
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    if "assign" in settings:
+        settings.update(spare.wait(settings, _announce))
+    options = settings.get("options") or {}
     try:
         framework, model = load_model(settings["framework"], settings["directory"], options)
+        if "copy" in settings:
+            _announce(settings["status"], {"ok": True, "framework": framework, "copy": _copy(model, settings["copy"])})
+            os._exit(0)
+        if options.get("copy"):
+            model = _with_copy(model, options["copy"])
     except Failed as failure:
         _announce(settings["status"], {"error": failure.text})
         os._exit(3)
@@ -167,17 +241,41 @@ def main(start: str) -> None:
         reason = "it does not fit in its memory limit" if isinstance(error, MemoryError) else repr(error)
         _announce(settings["status"], {"error": f"Failed to load model: {reason} (Error code: 0)"})
         os._exit(3)
+    if "assign" in settings:
+        spare.tidy(settings["directory"])
     warnings.simplefilter("ignore")  # one warning a prediction would be the bulk of the log, and of the time
     gc.collect()
     gc.freeze()
     listener = socket.socket(fileno=settings["listen"])
-    server = Server(
-        model, listener, settings["alive"], float(options.get("predict_seconds", 120)), bool(options.get("batch", True))
-    )
+    server = Server(model, listener, settings["alive"], settings["seconds"], options)
     _announce(settings["status"], {"ok": True, "framework": framework})
+    os.close(settings["status"])
     server.run()
+    os._exit(0)
 
 
-def _announce(descriptor: int, message: dict[str, Any]) -> None:
+def _copy(model: Model, descriptor: int) -> dict[str, Any]:
+    """The description of the copy, or the `reason` why there is none."""
+    from . import faster
+
+    with open(descriptor, "wb") as file:
+        try:
+            return faster.make(model, file.write)
+        except faster.Unable as error:
+            return {"reason": str(error)}
+        except MemoryError:
+            return {"reason": "making it takes more memory than the process may have."}
+
+
+def _with_copy(model: Model, directory: str) -> Model:
+    from . import faster
+
+    try:
+        return faster.use(model, directory)
+    except Exception as error:  # noqa: BLE001 - the original answers as well
+        print("The faster copy is not used:", error, flush=True)
+        return model
+
+
+def _announce(descriptor: int, message: Mapping[str, Any]) -> None:
     os.write(descriptor, json.dumps(message).encode("ascii") + b"\n")
-    os.close(descriptor)

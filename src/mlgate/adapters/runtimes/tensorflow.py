@@ -12,7 +12,7 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from .contract import INPUTS, LOADING, OUTPUTS, Failed
+from .contract import INPUTS, LOADING, OUTPUTS, RUNNING, Failed
 from .frameworks import Model
 from .pickled import holds
 
@@ -29,6 +29,10 @@ class Feed:
 
     def __len__(self) -> int:
         return self.rows
+
+    def of(self, columns: dict[str, Any], rows: int) -> Feed:
+        """The same question with other values."""
+        return Feed(self.signature, columns, rows)
 
 
 def load(directory: str, options: Mapping[str, Any]) -> Model:
@@ -74,7 +78,10 @@ class _Served:
         self.inputs = {name: f.structured_input_signature[1] for name, f in self.functions.items()}
 
     def model(self) -> Model:
-        return Model("tensorflow", self.prepare, self.predict, rows=rowify, key=self.key, join=join)
+        return Model(
+            "tensorflow", self.prepare, self.predict, rows=rowify, key=self.key, join=join,
+            scores=self.predict, gradients=self.gradients,
+        )  # fmt: skip
 
     def signature(self, name: Any) -> str:
         if not name and len(self.functions) == 1:
@@ -109,13 +116,30 @@ class _Served:
             raise Failed(INPUTS, f"input {name} has the shape {_shape(array.shape)}; the model takes {spec.shape}.")
         return array
 
+    def tensors(self, feed: Feed) -> dict[str, Any]:
+        specs = self.inputs[feed.signature]
+        return {k: self.tensorflow.constant(v, dtype=specs[k].dtype) for k, v in feed.columns.items()}
+
     def predict(self, feed: Feed) -> dict[str, Any]:
         import numpy
 
-        specs = self.inputs[feed.signature]
-        tensors = {k: self.tensorflow.constant(v, dtype=specs[k].dtype) for k, v in feed.columns.items()}
+        tensors = self.tensors(feed)
         given = {name: tensor.numpy() for name, tensor in self.functions[feed.signature](**tensors).items()}
         return {k: numpy.array(v, dtype=object) if isinstance(v, bytes) else v for k, v in given.items()}
+
+    def gradients(self, feed: Feed, output: str, labels: Any) -> dict[str, Any]:
+        """The derivatives of each row's score for its label, by floating-point input. Raises Failed(RUNNING)."""
+        tensorflow = self.tensorflow
+        tensors = self.tensors(feed)
+        watched = {name: tensor for name, tensor in tensors.items() if tensor.dtype.is_floating}
+        with tensorflow.GradientTape() as tape:
+            tape.watch(list(watched.values()))
+            scores = tensorflow.reshape(self.functions[feed.signature](**tensors)[output], (feed.rows, -1))
+            chosen = tensorflow.reduce_sum(tensorflow.gather(scores, labels, batch_dims=1))
+        found = tape.gradient(chosen, watched)
+        if any(gradient is None for gradient in found.values()):
+            raise Failed(RUNNING, f"the output {output} has no derivatives by {', '.join(sorted(watched))}")
+        return {name: gradient.numpy() for name, gradient in found.items()}
 
     def key(self, feed: Feed) -> Hashable:
         """What can be predicted together: one signature, the same types and shapes, and no fixed number of rows."""

@@ -89,7 +89,8 @@ def _model(booster: Any, hint: str) -> Model:
     booster.feature_types = None
     features = booster.num_features()
     largest = float(numpy.finfo(numpy.float32).max)
-    is_plain = json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gbtree"
+    learner = json.loads(booster.save_config())["learner"]
+    is_plain = learner["gradient_booster"]["name"] == "gbtree"
 
     def is_quick(inputs: Any) -> bool:
         fits = is_plain and inputs.ndim == 2 and inputs.shape[1] == features and inputs.dtype.kind in "iuf"
@@ -110,4 +111,13 @@ def _model(booster: Any, hint: str) -> Model:
         except xgboost.core.XGBoostError as error:
             raise Failed(RUNNING, f"Exception during xgboost prediction: {_told(error)}{hint}") from None
 
-    return Model("xgboost", lambda instances, fields: numpy.array(instances), predict, hint)
+    # multi:softmax answers with labels; what they were chosen by is the margin
+    chooses = learner["objective"]["name"] == "multi:softmax"
+
+    def scores(inputs: Any) -> Any:
+        return booster.predict(xgboost.DMatrix(inputs), output_margin=True) if chooses else predict(inputs)
+
+    def prepare(instances: Any, fields: Any) -> Any:
+        return numpy.array(instances)
+
+    return Model("xgboost", prepare, predict, hint, scores=scores, source=booster)

@@ -18,14 +18,8 @@ from mlgate.api.call import Call, Response
 from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.policies import Policy, SetIamPolicyRequest
 from mlgate.api.messages.storage import Bucket, BucketPolicy, ProjectServiceAccount, TestBucketPermissionsResponse
-from mlgate.api.storage import (
-    bucket_of,
-    check_access_lists,
-    json_body,
-    max_results,
-    refuse_fields,
-    without_nulls,
-)
+from mlgate.api.storage import check_access_lists, json_body, max_results, refuse_fields, without_nulls
+from mlgate.api.stored_objects import bucket_of
 from mlgate.core.errors import Aborted, AlreadyExists, Unimplemented
 from mlgate.core.iam import roles
 from mlgate.core.labels import check_labels

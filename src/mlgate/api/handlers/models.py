@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from mlgate.api import operations
 from mlgate.api.call import Call
@@ -10,6 +11,7 @@ from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.models import ListModelsResponse, Model
 from mlgate.api.messages.operations import Operation
 from mlgate.api.paging import page
+from mlgate.api.usage import last_uses
 from mlgate.core import lro
 from mlgate.core.errors import Aborted, AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from mlgate.core.iam.policy import Binding, Policy
@@ -61,13 +63,22 @@ def create_model(call: Call, body: Model) -> Model:
 
 
 def get_model(call: Call) -> Model:
-    return decode(Model, model_plain(call.tx, call.record(call.resource, "model")))
+    record = call.record(call.resource, "model")
+    return decode(Model, model_plain(call.tx, record, _last_uses(call, [record])))
 
 
 def list_models(call: Call) -> ListModelsResponse:
     call.record(call.resource, "project")
     records, token = page(call, call.resource, "model", lambda r: model_plain(call.tx, r), _FILTER_FIELDS)
-    return ListModelsResponse(models=[decode(Model, model_plain(call.tx, r)) for r in records], next_page_token=token)
+    used = _last_uses(call, records)
+    shown = [decode(Model, model_plain(call.tx, r, used)) for r in records]
+    return ListModelsResponse(models=shown, next_page_token=token)
+
+
+def _last_uses(call: Call, records: list[Record]) -> dict[str, datetime]:
+    """When the models' default versions were last used."""
+    names = (record.hidden.get("default") for record in records)
+    return last_uses(call.tx.usage_totals([name for name in names if name]))
 
 
 def patch_model(call: Call, body: Model) -> Operation:

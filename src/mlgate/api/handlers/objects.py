@@ -15,8 +15,6 @@ from mlgate.api.messages.message import Message, decode
 from mlgate.api.messages.storage import ComposeRequest, Object
 from mlgate.api.method import Need
 from mlgate.api.storage import (
-    SETTABLE,
-    bucket_of,
     check_access_lists,
     check_object,
     find,
@@ -29,6 +27,7 @@ from mlgate.api.storage import (
     shown,
     without_nulls,
 )
+from mlgate.api.stored_objects import SETTABLE, bucket_of
 from mlgate.core.errors import ConditionNotMet, OutOfRange, TooLarge
 from mlgate.core.names import bucket_name, id_of
 from mlgate.core.storage import (

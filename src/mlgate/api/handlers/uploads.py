@@ -27,7 +27,6 @@ from urllib.parse import quote
 from mlgate.api.call import Call, Response
 from mlgate.api.messages.storage import Object
 from mlgate.api.storage import (
-    bucket_of,
     check_access_lists,
     check_object,
     metadata_body,
@@ -38,6 +37,7 @@ from mlgate.api.storage import (
     parse_json,
     put,
 )
+from mlgate.api.stored_objects import bucket_of
 from mlgate.core.errors import Aborted, NotFound, TooLarge
 from mlgate.core.iam.principals import email_of
 from mlgate.core.names import bucket_name, id_of, join

@@ -11,11 +11,12 @@ from mlgate.api.messages.models import ListVersionsResponse, SetDefaultVersionRe
 from mlgate.api.messages.operations import Operation
 from mlgate.api.method import Need
 from mlgate.api.paging import page
-from mlgate.core import lro, versions
+from mlgate.api.usage import last_uses
+from mlgate.core import lro, request_logging, versions
 from mlgate.core.errors import Aborted, AlreadyExists, FailedPrecondition, ResourceExhausted, Unimplemented
 from mlgate.core.labels import check_labels
 from mlgate.core.names import check_id, join
-from mlgate.core.wire import parse_mask
+from mlgate.core.wire import parse_mask, split_mask
 from mlgate.ports import Record
 from mlgate.records import serving_fact, version_plain
 
@@ -25,10 +26,10 @@ _MASK = (
     "manualScaling", "requestLoggingConfig", "requestLoggingConfig.samplingPercentage",
     "requestLoggingConfig.bigqueryTableName", "predictionClass", "packageUris",
 )  # fmt: skip
-_LATER_MASK = ("requestLoggingConfig", "predictionClass", "packageUris")
+_LATER_MASK = ("predictionClass", "packageUris")
 _KEPT = (
     "description", "deployment_uri", "runtime_version", "python_version", "framework", "labels", "machine_type",
-    "auto_scaling", "manual_scaling", "prediction_class", "package_uris", "service_account",
+    "auto_scaling", "manual_scaling", "prediction_class", "package_uris", "service_account", "explanation_config", "faster_copy",
 )  # fmt: skip
 
 
@@ -39,6 +40,19 @@ def may_act_as(call: Call, body: Version) -> Iterable[Need]:
         account = call.services.snapshot.accounts.get(email)
         project = account.project if account else "-"
         yield Need(("iam.serviceAccounts.actAs",), join(f"projects/{project}", "serviceAccounts", email))
+
+
+def may_log_to(call: Call, body: Version) -> Iterable[Need]:
+    """Whoever has requests logged must be allowed to create objects where they go (core/request_logging.py)."""
+    config = body.request_logging_config
+    named = any(path.startswith("requestLoggingConfig") for path in split_mask(call.query.get("updateMask", "")))
+    if not named or config is None or not (config.bigquery_table_name or config.sampling_percentage):
+        return  # nothing is changed, or logging ends
+    present = call.tx.get(call.resource)
+    stored = present.body.get("requestLoggingConfig", {}) if present is not None else {}
+    name = config.bigquery_table_name or stored.get("bigqueryTableName")
+    if name:
+        yield Need((request_logging.PERMISSION,), request_logging.sink_of(name).resource)
 
 
 def create_version(call: Call, body: Version) -> Operation:
@@ -72,13 +86,15 @@ def create_version(call: Call, body: Version) -> Operation:
 
 
 def get_version(call: Call) -> Version:
-    return decode(Version, version_plain(call.tx, call.record(call.resource, "version")))
+    record = call.record(call.resource, "version")
+    return decode(Version, version_plain(call.tx, record, used=last_uses(call.tx.usage_totals([record.name]))))
 
 
 def list_versions(call: Call) -> ListVersionsResponse:
     model = call.record(call.resource, "model")
     records, token = page(call, model.name, "version", lambda r: version_plain(call.tx, r, model), _FILTER_FIELDS)
-    shown = [decode(Version, version_plain(call.tx, r, model)) for r in records]
+    used = last_uses(call.tx.usage_totals([r.name for r in records]))
+    shown = [decode(Version, version_plain(call.tx, r, model, used)) for r in records]
     return ListVersionsResponse(versions=shown, next_page_token=token)
 
 
@@ -100,14 +116,19 @@ def patch_version(call: Call, body: Version) -> Operation:
         if inner:
             part = {**updating.get(field, {}), inner: given.get(field, {}).get(inner, 0)}
             updating[field] = part
-            updating.pop("manualScaling" if field == "autoScaling" else "autoScaling", None)
+            if field != "requestLoggingConfig":
+                updating.pop("manualScaling" if field == "autoScaling" else "autoScaling", None)
         elif given.get(field):
             updating[field] = given[field]
         else:
             updating.pop(field, None)
     versions.check_scaling(updating)
+    is_logging = any(path.startswith("requestLoggingConfig") for path in paths)
+    if is_logging and updating.get("requestLoggingConfig"):
+        request_logging.check(updating["requestLoggingConfig"])
     record.body = versions.move(updating, "READY")
     call.tx.update(record)
+    call.tx.set_fact("serving", record.parent, serving_fact(call.tx, call.record(record.parent, "model")))
     response = {"@type": lro.VERSION_TYPE, **version_plain(call.tx, record)}
     return operations.done(
         call, "UPDATE_VERSION", record.parent, response, version=version_plain(call.tx, record),

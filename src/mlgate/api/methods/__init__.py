@@ -12,6 +12,7 @@ def registry() -> Registry:
         cloudasset,
         cloudidentity,
         iam,
+        logging,
         ml,
         mlgate,
         policytroubleshooter,
@@ -27,6 +28,7 @@ def registry() -> Registry:
             *cloudidentity.ROWS,
             *cloudasset.ROWS,
             *policytroubleshooter.ROWS,
+            *logging.ROWS,
             *storage.ROWS,
             *mlgate.ROWS,
         )

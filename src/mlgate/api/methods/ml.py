@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from mlgate.api.handlers import jobs, locations, models, operations, policies, predict, studies, trials, versions
+from mlgate.api.handlers import (
+    explain,
+    jobs,
+    locations,
+    models,
+    operations,
+    policies,
+    predict,
+    studies,
+    trials,
+    versions,
+)
 from mlgate.api.messages.jobs import CancelJobRequest, Job, ListJobsResponse
 from mlgate.api.messages.message import Empty
 from mlgate.api.messages.models import (
@@ -39,7 +50,7 @@ from mlgate.api.messages.studies import (
     Trial,
 )
 from mlgate.api.method import DELETE, GET, PATCH, POST, Audit, Authenticated, Method, Style
-from mlgate.core.iam.roles import MODEL
+from mlgate.core.iam.roles import JOB, MODEL
 
 _PAGE: dict[str, type] = {"filter": str, "pageSize": int, "pageToken": str}
 _PLAIN_PAGE: dict[str, type] = {"pageSize": int, "pageToken": str}
@@ -60,10 +71,12 @@ ROWS: tuple[Method, ...] = (
     Method(f"{_P}.predict", POST, "v1/{name=projects/*/models/*/versions/*}:predict", "ml.versions.predict",
            predict.predict, takes=PredictRequest, gives=HttpBody, audit=_DATA_READ, style=Style.STREAM,
            summary="Predict with one version"),
-    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*}:explain", "ml.models.predict", _LATER,
-           takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, summary="Explain with the default version"),
-    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*/versions/*}:explain", "ml.versions.predict", _LATER,
-           takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, summary="Explain with one version"),
+    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*}:explain", "ml.models.predict", explain.explain,
+           takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, style=Style.STREAM,
+           summary="Explain predictions of the default version"),
+    Method(f"{_P}.explain", POST, "v1/{name=projects/*/models/*/versions/*}:explain", "ml.versions.predict",
+           explain.explain, takes=ExplainRequest, gives=HttpBody, audit=_DATA_READ, style=Style.STREAM,
+           summary="Explain predictions of one version"),
     # ----------------------------------------------------------------------------------------------------- models
     Method(f"{_P}.models.create", POST, "v1/{parent=projects/*}/models", "ml.models.create", models.create_model,
            takes=Model, gives=Model, audit=_WRITE, summary="Create a model; its creator becomes its owner"),
@@ -95,7 +108,7 @@ ROWS: tuple[Method, ...] = (
            versions.list_versions, gives=ListVersionsResponse, query=_PAGE, summary="List the versions of a model"),
     Method(f"{_P}.models.versions.patch", PATCH, "v1/{name=projects/*/models/*/versions/*}", "ml.versions.update",
            versions.patch_version, takes=Version, gives=Operation, query={"updateMask": str}, audit=_WRITE,
-           summary="Change a version"),
+           also=versions.may_log_to, summary="Change a version"),
     Method(f"{_P}.models.versions.delete", DELETE, "v1/{name=projects/*/models/*/versions/*}", "ml.versions.delete",
            versions.delete_version, gives=Operation, audit=_WRITE, summary="Delete a version"),
     Method(f"{_P}.models.versions.setDefault", POST, "v1/{name=projects/*/models/*/versions/*}:setDefault",
@@ -122,23 +135,23 @@ ROWS: tuple[Method, ...] = (
            "ml.operations.cancel", operations.cancel_operation, gives=Empty, audit=_WRITE,
            summary="Ask a running operation of a study to stop"),
     # ------------------------------------------------------------------------------------------------------- jobs
-    Method(f"{_P}.jobs.create", POST, "v1/{parent=projects/*}/jobs", "ml.jobs.create", _LATER, takes=Job, gives=Job,
-           audit=_WRITE, also=jobs.needs_of_job, summary="Run a training or batch prediction job"),
-    Method(f"{_P}.jobs.get", GET, "v1/{name=projects/*/jobs/*}", "ml.jobs.get", _LATER, gives=Job,
+    Method(f"{_P}.jobs.create", POST, "v1/{parent=projects/*}/jobs", "ml.jobs.create", jobs.create_job,
+           takes=Job, gives=Job, audit=_WRITE, also=jobs.needs_of_job, summary="Run a training or batch prediction job"),
+    Method(f"{_P}.jobs.get", GET, "v1/{name=projects/*/jobs/*}", "ml.jobs.get", jobs.get_job, gives=Job,
            summary="Read a job"),
-    Method(f"{_P}.jobs.list", GET, "v1/{parent=projects/*}/jobs", "ml.jobs.list", _LATER, gives=ListJobsResponse,
-           query=_PAGE, summary="List the jobs of a project"),
-    Method(f"{_P}.jobs.patch", PATCH, "v1/{name=projects/*/jobs/*}", "ml.jobs.update", _LATER, takes=Job, gives=Job,
-           query={"updateMask": str}, audit=_WRITE, summary="Change a job's labels"),
-    Method(f"{_P}.jobs.cancel", POST, "v1/{name=projects/*/jobs/*}:cancel", "ml.jobs.cancel", _LATER,
+    Method(f"{_P}.jobs.list", GET, "v1/{parent=projects/*}/jobs", "ml.jobs.list", jobs.list_jobs,
+           gives=ListJobsResponse, query=_PAGE, summary="List the jobs of a project"),
+    Method(f"{_P}.jobs.patch", PATCH, "v1/{name=projects/*/jobs/*}", "ml.jobs.update", jobs.patch_job,
+           takes=Job, gives=Job, query={"updateMask": str}, audit=_WRITE, summary="Change a job's labels"),
+    Method(f"{_P}.jobs.cancel", POST, "v1/{name=projects/*/jobs/*}:cancel", "ml.jobs.cancel", jobs.cancel_job,
            takes=CancelJobRequest, gives=Empty, audit=_WRITE, summary="Stop a job"),
     Method(f"{_P}.jobs.getIamPolicy", GET, "v1/{resource=projects/*/jobs/*}:getIamPolicy", "ml.jobs.getIamPolicy",
-           _LATER, gives=Policy, query=_POLICY_VERSION, summary="Read who has which role on a job"),
+           policies.getter(JOB), gives=Policy, query=_POLICY_VERSION, summary="Read who has which role on a job"),
     Method(f"{_P}.jobs.setIamPolicy", POST, "v1/{resource=projects/*/jobs/*}:setIamPolicy", "ml.jobs.setIamPolicy",
-           _LATER, takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
+           policies.setter(JOB), takes=SetIamPolicyRequest, gives=Policy, audit=_WRITE,
            summary="Replace who has which role on a job"),
     Method(f"{_P}.jobs.testIamPermissions", POST, "v1/{resource=projects/*/jobs/*}:testIamPermissions", _FILTERED,
-           _LATER, takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse, max_body=64 << 10,
+           policies.tester(JOB), takes=TestIamPermissionsRequest, gives=TestIamPermissionsResponse, max_body=64 << 10,
            summary="Which of these permissions the caller holds on a job"),
     # ---------------------------------------------------------------------------------------------------- studies
     Method(f"{_L}.studies.create", POST, "v1/{parent=projects/*/locations/*}/studies", "ml.studies.create",

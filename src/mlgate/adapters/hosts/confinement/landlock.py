@@ -20,7 +20,7 @@ MAKE_CHAR, MAKE_SOCK, MAKE_BLOCK = 1 << 6, 1 << 9, 1 << 11
 FOR_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 KNOWN = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 BIND_AND_CONNECT_TCP = 0b11
-ABSTRACT_SOCKETS_AND_SIGNALS = 0b11
+ABSTRACT_SOCKETS_AND_SIGNALS, SCOPES_SIGNALS = 0b11, 6
 
 
 class RulesetAttr(ctypes.Structure):
@@ -32,16 +32,28 @@ class PathBeneathAttr(ctypes.Structure):
     _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
-def ruleset(libc: Any, read: Sequence[str], write: Sequence[str]) -> int:
-    """A descriptor of the rules: read and run what is under `read`, also change what is under `write`; nothing else."""
-    version = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(QUERY_VERSION))
-    if version < 1:
+def version(libc: Any) -> int:
+    """Which Landlock this kernel has. Raises OSError when it has none."""
+    found = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(QUERY_VERSION))
+    if found < 1:
         raise OSError(ctypes.get_errno(), "this kernel has no Landlock")
-    handled = KNOWN[min(version, max(KNOWN))]
+    return int(found)
+
+
+def ruleset(libc: Any, read: Sequence[str], write: Sequence[str], tcp: bool = False) -> int:
+    """A descriptor of the rules: read and run what is under `read`, also change what is under `write`; nothing else.
+
+    `tcp` is for a process in a network of its own: rules name ports and no addresses, so they could not tell this
+    machine from any other.
+    """
+    found = version(libc)
+    handled = KNOWN[min(found, max(KNOWN))]
     attr = RulesetAttr(
-        handled, BIND_AND_CONNECT_TCP if version >= 4 else 0, ABSTRACT_SOCKETS_AND_SIGNALS if version >= 6 else 0
+        handled,
+        BIND_AND_CONNECT_TCP if found >= 4 and not tcp else 0,
+        ABSTRACT_SOCKETS_AND_SIGNALS if found >= SCOPES_SIGNALS else 0,
     )
-    size = 8 if version < 4 else 16 if version < 6 else 24
+    size = 8 if found < 4 else 16 if found < SCOPES_SIGNALS else 24
     rules = libc.syscall(CREATE_RULESET, ctypes.byref(attr), ctypes.c_size_t(size), ctypes.c_uint32(0))
     if rules < 0:
         raise OSError(ctypes.get_errno(), "Landlock refused the ruleset")

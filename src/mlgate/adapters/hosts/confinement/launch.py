@@ -33,8 +33,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     plan, command = json.loads(sys.argv[1]), sys.argv[2:]
-    landlock, seccomp = _load_siblings()  # now: their files cannot be read any more after the first
+    landlock, seccomp, network = _load_siblings()  # now: their files cannot be read any more after the first
     if plan["mode"] != "off":
+        if plan["job"]:
+            network.enter(libc, plan)
         _confine(plan, landlock)
     else:
         _limit(plan["limits"])
@@ -42,21 +44,32 @@ def main() -> None:
     if plan["parent"] and os.getppid() != plan["parent"]:
         os._exit(1)  # the worker died before the signal was set
     if plan["mode"] != "off":
-        seccomp.apply(libc, os.getpid())
+        seccomp.apply(libc, os.getpid(), _profile(plan, landlock, seccomp))
     os.execv(command[0], command)
+
+
+def _profile(plan: dict[str, Any], landlock: Any, seccomp: Any) -> str:
+    if not plan["job"]:
+        return str(seccomp.MODEL)
+    if plan["mode"] != "landlock":
+        return str(seccomp.JOB_ALONE)
+    is_scoped = landlock.version(libc) >= landlock.SCOPES_SIGNALS
+    return str(seccomp.JOB_SCOPED if is_scoped else seccomp.JOB_AMONG_OTHERS)
 
 
 def _confine(plan: dict[str, Any], landlock: Any) -> None:
     own = f"/proc/{os.getpid()}/cmdline"  # TensorFlow ends the process when it cannot read its own command line
     read = [*plan["read"], own] if os.path.exists(own) else plan["read"]
-    ruleset = landlock.ruleset(libc, read, plan["write"]) if plan["mode"] == "landlock" else -1
+    ruleset = landlock.ruleset(libc, read, plan["write"], plan["job"]) if plan["mode"] == "landlock" else -1
     uid = plan["uid"]
     is_other = os.geteuid() == 0 and _can_read_as(uid, plan["must_read"])
-    if is_other and plan["scratch"]:
-        os.chown(plan["scratch"], uid, uid)
+    if is_other:
+        for folder in plan["own"]:
+            os.chown(folder, uid, uid)
     _limit(plan["limits"])
     if os.geteuid() == 0:
         _drop_root(uid if is_other else None)
+    _drop_capabilities()
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if ruleset >= 0:
         landlock.restrict(libc, ruleset)
@@ -95,15 +108,19 @@ def _read_all(path: str) -> None:
 
 
 def _drop_root(uid: int | None) -> None:
-    """Become `uid`, or stay root in name only: no capability, and none to be had from an exec."""
+    """Become `uid`, or stay root in name only: no capability is to be had from an exec."""
     for capability in range(LAST_CAPABILITY + 1):
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails above the kernel's last one
-    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     _prctl(PR_SET_SECUREBITS, SECURE_NOROOT_LOCKED)
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
+
+
+def _drop_capabilities() -> None:
+    """Those of root, or of a user namespace."""
+    libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     if libc.capset(header, nothing) != 0:
@@ -126,7 +143,7 @@ def _load_siblings() -> list[Any]:
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)
-    return [importlib.import_module(PACKAGE + name) for name in (".landlock", ".seccomp")]
+    return [importlib.import_module(PACKAGE + name) for name in (".landlock", ".seccomp", ".network")]
 
 
 if __name__ == "__main__":

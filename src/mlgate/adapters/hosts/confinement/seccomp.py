@@ -11,6 +11,9 @@ a socket to look for a debugger. A call of another architecture's numbering kill
 - Nothing that changes a file's mode, owner, times or attributes: Landlock leaves those open, and with the server's own
   uid a model could make the database unreadable.
 - Memory that no limit counts (memfd, System V), kernel attack surface (io_uring, bpf, userfaultfd, keyrings, mounts).
+
+A job is a whole program: it may start processes (but no namespaces) and open sockets of the common families, in a
+network of its own (see launch.py). The rest is refused to it, too, unless it has files and processes of its own.
 """
 
 from __future__ import annotations
@@ -51,6 +54,27 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
     "modify_ldt": (154, None), "uselib": (134, None), "fanotify_init": (300, 262), "lookup_dcookie": (212, 18),
 }  # fmt: skip
+#: Profiles. A job is ALONE where it sees no files and processes but its own; else others' processes are out of its
+#: reach by Landlock (SCOPED), or, on kernels whose Landlock lacks that, by the rules for signals (AMONG_OTHERS).
+MODEL, JOB_ALONE, JOB_SCOPED, JOB_AMONG_OTHERS = "model", "job alone", "job scoped", "job among others"
+_JOB = frozenset({"socket", "socketpair", "connect", "bind", "listen", "fork", "vfork"})
+#: Calls of DENIED that a profile may make; sockets have rules of their own.
+ALLOWED: dict[str, frozenset[str]] = {
+    MODEL: frozenset(),
+    JOB_AMONG_OTHERS: _JOB,
+    JOB_SCOPED: _JOB,
+    JOB_ALONE: _JOB | {
+        "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes",
+        "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
+        "setxattrat", "removexattrat", "truncate", "mknod", "mknodat", "tkill", "rt_sigqueueinfo",
+        "rt_tgsigqueueinfo", "pidfd_open", "pidfd_send_signal", "setpriority", "ioprio_set", "sched_setparam",
+        "sched_setscheduler", "sched_setattr",
+    },
+}  # fmt: skip
+SOCKET, SOCKETPAIR = (41, 198), (53, 199)
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, NETLINK_ROUTE = 1, 2, 10, 16, 0
+DATAGRAM_BIT = 0b10  # of SOCK_DGRAM and SOCK_RAW, not of SOCK_STREAM and SOCK_SEQPACKET
+NEW_NAMESPACES = 0x7E020000
 CLONE, CLONE3 = (56, 220), (435, 435)
 KILL, TGKILL = (62, 129), (234, 131)
 PRLIMIT, AFFINITY = (302, 261), (203, 122)
@@ -69,7 +93,7 @@ NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; an
 PR_SET_SECCOMP, MODE_FILTER = 22, 2
 
 
-def program(machine: str, pid: int) -> bytes:
+def program(machine: str, pid: int, profile: str = MODEL) -> bytes:
     """The filter for a process `pid` (exec keeps it), as an array of struct sock_filter."""
     column, architecture = ARCHITECTURES[machine]
     code = [
@@ -80,15 +104,20 @@ def program(machine: str, pid: int) -> bytes:
     ]
     if machine == "x86_64":
         code += [_op(IF_GREATER_OR_EQUAL, X32_BIT, 0, 1), _op(RETURN, KILL_PROCESS)]
-    for numbers in DENIED.values():
+    allowed = ALLOWED[profile]
+    for name, numbers in DENIED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and name not in allowed:
             code += _when(number, [_op(RETURN, REFUSE | errno.EPERM)])
     code += _when(CLONE3[column], [_op(RETURN, REFUSE | errno.ENOSYS)])
-    code += _when(CLONE[column], [_argument(0), _op(IF_SET, CLONE_THREAD, 1, 0), *_refuse_or_allow()])
-    for call in (KILL, TGKILL):
+    if profile == MODEL:
+        code += _when(CLONE[column], [_argument(0), _op(IF_SET, CLONE_THREAD, 1, 0), *_refuse_or_allow()])
+    else:
+        code += _when(CLONE[column], [_argument(0), _op(IF_SET, NEW_NAMESPACES, 0, 1), *_refuse_or_allow()])
+        code += _sockets(column, profile)
+    for call in (KILL, TGKILL) if profile in (MODEL, JOB_AMONG_OTHERS) else ():
         code += _when(call[column], [_argument(0), _op(IF_EQUAL, pid, 1, 0), *_refuse_or_allow()])
-    for call in (PRLIMIT, AFFINITY):
+    for call in (PRLIMIT, AFFINITY) if profile != JOB_ALONE else ():
         own = [_argument(0), _op(IF_EQUAL, pid, 2, 0), _op(IF_EQUAL, 0, 1, 0), *_refuse_or_allow()]
         code += _when(call[column], own)
     for call, (one, other) in ((IOCTL, PUSH_TO_TERMINAL), (FCNTL, SIGNAL_OWNER)):
@@ -97,12 +126,25 @@ def program(machine: str, pid: int) -> bytes:
     return b"".join([*code, _op(RETURN, ALLOW)])
 
 
-def apply(libc: Any, pid: int) -> None:
+def _sockets(column: int, profile: str) -> list[bytes]:
+    """A job's sockets: TCP and UDP, questions to the kernel about interfaces; unix sockets by name only where all that
+    have a name are its own, else in connected pairs (a datagram socket can be turned to any name)."""
+    families = (AF_INET, AF_INET6, *((AF_UNIX,) if profile == JOB_ALONE else ()))
+    code = [_argument(0)]
+    for family in families:
+        code += [_op(IF_EQUAL, family, 0, 1), _op(RETURN, ALLOW)]
+    code += [_op(IF_EQUAL, AF_NETLINK, 1, 0), _op(RETURN, REFUSE | errno.EAFNOSUPPORT)]
+    code += [_argument(2), _op(IF_EQUAL, NETLINK_ROUTE, 1, 0), *_refuse_or_allow()]
+    pair = [_argument(1), _op(IF_SET, DATAGRAM_BIT, 0, 1), *_refuse_or_allow()]
+    return [*_when(SOCKET[column], code), *(_when(SOCKETPAIR[column], pair) if profile != JOB_ALONE else [])]
+
+
+def apply(libc: Any, pid: int, profile: str = MODEL) -> None:
     """Filter this process from now on, exec included; needs no_new_privs. Raises OSError."""
     machine = os.uname().machine if struct.calcsize("P") == 8 else "32-bit"
     if machine not in ARCHITECTURES:
         raise OSError(errno.ENOSYS, "no seccomp filter is known for this processor: " + machine)
-    code = program(machine, pid)
+    code = program(machine, pid, profile)
     buffer = ctypes.create_string_buffer(code, len(code))
 
     class Program(ctypes.Structure):

@@ -1,0 +1,1 @@
+"""The console's pages, a file for each section."""

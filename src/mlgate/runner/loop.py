@@ -1,0 +1,96 @@
+"""The runner's loop: jobs, in the order of their priority, as long as there is a slot for another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlgate import job_logs
+from mlgate.core import jobs
+from mlgate.core.errors import RpcError
+from mlgate.ports import Task
+from mlgate.runner.claimed import Claimed, LostLease, log
+from mlgate.runner.training import Parts, Training
+from mlgate.runner.tuning import Tuning
+from mlgate.tasks import TaskLoop
+
+LOOK_SECONDS = 5.0
+#: Each runner that is killed costs one, too.
+MOST_ATTEMPTS = 100
+
+
+@dataclass(kw_only=True)
+class Runner(TaskLoop):
+    parts: Parts
+    _tickets: dict[str, object] = field(default_factory=dict)
+    _next_look: float = 0.0
+
+    def run(self) -> None:
+        """What an earlier runner of this data directory left is taken over at once: there is one at a time."""
+        self.store.take_over(self.name, self.clock.now())
+        super().run()
+
+    def may_claim(self) -> bool:
+        return super().may_claim() and self.parts.slots.is_free()
+
+    def claimed(self, task: Task) -> None:
+        self._tickets[task.name] = self.parts.slots.queue()
+
+    def done(self, task: Task) -> None:
+        self.parts.slots.leave(self._tickets.pop(task.name))
+
+    def run_job(self, task: Task) -> None:
+        try:
+            training = Training(self.parts, task, self._tickets[task.name])
+            if "hyperparameters" in training.training:
+                training = Tuning(self.parts, task, self._tickets[task.name])
+            training.run()
+        except LostLease:
+            log.info("left to the next runner", task=task.name)
+        except Exception:
+            if task.attempts < MOST_ATTEMPTS:
+                raise  # to be tried again: what was begun is found again
+            log.exception("given up", task=task.name)
+            message = "The job met an error of the server's again and again; the server's log says more."
+            Claimed(self.store, self.clock, task).end(jobs.FAILED, message, dict)
+
+    def keep(self) -> None:
+        self.parts.snapshot.refresh()
+        now = self.clock.now().timestamp()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._look_at_waiting()
+            self._forget_ended()
+
+    def _look_at_waiting(self) -> None:
+        """Cancel jobs that wait for longer than they may."""
+        with self.store.read() as tx:
+            names = [task.body["job"] for task in tx.waiting_tasks(jobs.RUN_JOB)]
+            late = [n for n in names if (record := tx.get(n)) is not None and self._is_late(record.body)]
+        for name in late:
+            with self.store.write() as tx:
+                record = tx.get(name)
+                if record is None or record.body["state"] != jobs.QUEUED:
+                    continue
+                record.body = jobs.cancel(
+                    record.body, self.clock.now(), "The job did not start within its maxWaitTime."
+                )
+                tx.update(record)
+                job_logs.note(tx, record, self.clock.now(), record.body["errorMessage"], job_logs.WARNING)
+
+    def _is_late(self, job: jobs.Json) -> bool:
+        deadline = jobs.wait_deadline(job)
+        return deadline is not None and self.clock.now() > deadline
+
+    def _forget_ended(self) -> None:
+        """Remove what is left of jobs that nobody works on, such as those that ended just before a runner died."""
+        keys = self.parts.runner.executions()
+        if not keys:
+            return
+        with self.store.read() as tx:
+            busy = {name.split("/")[3] for name in (*tx.find_tasks(jobs.RUN_JOB), *list(self.held))}
+        for key in keys:
+            if key.partition("-")[0] not in busy:
+                try:
+                    self.parts.runner.forget(key)
+                except (OSError, RpcError) as error:
+                    log.warning("not forgotten", key=key, error=str(error))

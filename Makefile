@@ -34,8 +34,10 @@ check: lint types test  ## All that must hold before a change lands
 serve: .venv/.ok  ## A server on ./mlgate-data (after mlgate admin init)
 	@$(BIN)/mlgate serve
 
-docs: .venv/.ok  ## Write the reference pages from the method table
+docs: .venv/.ok  ## Write the reference pages from the method table, and take the sharing guide's pictures
 	@$(BIN)/python -m docs.reference
+	@$(BIN)/python -m tests.needs
+	@MLGATE_PICTURES=docs/sharing $(BIN)/pytest tests/console/test_sharing.py -k guide
 
 bench: .venv/.ok  ## Measure decisions and predictions into docs/benchmarks.md
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt \

@@ -97,6 +97,7 @@ class Outcome:
     requests: int = 0
     seconds: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
     wrong: int = 0
     unexpected: int = 0
     examples: list[str] = field(default_factory=list)
@@ -239,6 +240,8 @@ class _Caller:
         version, asked, _ = self._waits
         outcome = self.plan.outcome
         outcome.statuses[status] += 1
+        if status in REFUSALS:
+            outcome.refusals[f"{status} {json.loads(body)['error']['message'][:120]}"] += 1
         if status not in REFUSALS and not asked.is_right(status, body):
             right = f"right: {asked.predictions or 'an error'}"
             outcome.complain(status, f"{version.name}: {asked.body[:100]!r} -> {status} {body[:300]!r}; {right[:100]}")
@@ -331,6 +334,7 @@ def report(record: dict[str, Any]) -> list[str]:
         ("answered with predictions (200)", f"{statuses.get(200, 0):,}"),
         ("refused by the model, as it must (400)", f"{statuses.get(400, 0):,}"),
         ("queue full, model gone, too late", failures),
+        *((f"— {reason}", f"{count:,}") for reason, count in record["refusals"].items()),
         ("wrong answers, or to the wrong caller", f"{record['wrong']:,}"),
         ("any other failure", f"{record['unexpected']:,}"),
         ("requests that hung, connections that were lost", f"{record['hung']}, {record['lost']}"),

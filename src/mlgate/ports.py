@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from mlgate.core.iam.policy import Policy
 from mlgate.core.usage import Counts
@@ -212,7 +212,7 @@ class Transaction(Protocol):
         """Objects whose name starts with `prefix` and is greater than `after`, in order of name (code points)."""
 
     def blob_digests(self) -> set[str]:
-        """Every blob that an object or a deployed version still needs."""
+        """Every blob that an object, a deployed version or a running job still needs."""
 
 
 class Store(Protocol):
@@ -398,7 +398,11 @@ class Execution:
     the others; the first one is the master, and its end is the end of all.
 
     `key` is never used for anything else. `packages` are pairs of a file name and the digest of a blob. `open_to` are
-    patterns of the hosts that it may reach besides this server.
+    patterns of the hosts that it may reach besides this server; without an account it reaches nothing at all.
+    `memory_bytes` is the limit of any process that it starts, and of all together for each of `processes`.
+
+    With a `program`, `batch`, its only process is that one of our own, whose first argument is its plan, instead of a
+    module of the packages. `files` are pairs of a path and a digest, which it finds below `../files`.
     """
 
     key: str
@@ -412,6 +416,8 @@ class Execution:
     log_bytes: int = 64 << 20
     seconds: float = 604_800.0
     open_to: tuple[str, ...] = ()
+    program: str = ""
+    files: tuple[tuple[str, str], ...] = ()
 
 
 #: What `JobRunner.look` may find. INVARIANT: STARTING is before any user code; an execution that is LOST began user code
@@ -419,7 +425,7 @@ class Execution:
 ABSENT, STARTING, RUNNING, ENDED, LOST = "ABSENT", "STARTING", "RUNNING", "ENDED", "LOST"
 #: Why one ended that did not end by itself.
 CANCELLED, TOO_LONG, TOO_LARGE, DESERTED = "CANCELLED", "TOO_LONG", "TOO_LARGE", "DESERTED"
-NOT_STARTED = "NOT_STARTED"
+OUT_OF_MEMORY, NOT_STARTED = "OUT_OF_MEMORY", "NOT_STARTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,6 +472,9 @@ class JobRunner(Protocol):
 
     def metrics(self, key: str) -> bytes:
         """The file that CLOUD_ML_HP_METRIC_FILE names, as it is now: cloudml-hypertune writes its last entries there."""
+
+    def made(self, key: str, name: str) -> BinaryIO | None:
+        """A file that it put into its working folder; None where there is none. What is in it is a stranger's word."""
 
     def forget(self, key: str) -> None:
         """Kill what still runs, and remove everything of it."""

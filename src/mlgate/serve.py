@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import gc
 import json
 import os
 import resource
@@ -45,6 +46,8 @@ START_SECONDS = 60.0
 #: Of one API process; more are answered 503 at once.
 MAX_CONNECTIONS = 4096
 _PR_SET_PDEATHSIG = 1
+#: A request makes hundreds of objects and hardly a cycle among them.
+GC_THRESHOLDS = 50_000, 20, 20
 
 
 @dataclass
@@ -125,9 +128,12 @@ class Supervisor:
         shared = {"api": listening, "console": self._console}.get(role)
         plan["socket"] = shared.fileno() if shared is not None else -1
         kept = (writing, shared.fileno()) if shared is not None else (writing,)
+        environ = dict(os.environ)
+        if role == "console":
+            environ.pop("MLGATE_DATABASE_URL", None)  # it is a client: it has no business with the database
         process = subprocess.Popen(
             [sys.executable, "-m", "mlgate.serve"],
-            env={**os.environ, CHILD_SETTINGS: json.dumps(plan)},
+            env={**environ, CHILD_SETTINGS: json.dumps(plan)},
             pass_fds=kept,
             stdin=subprocess.DEVNULL,
         )
@@ -240,6 +246,9 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
+            gc.collect()
+            gc.freeze()  # what is here stays: collections need not look at it
+            gc.set_threshold(*GC_THRESHOLDS)
             os.write(ready, b"r")
             os.close(ready)
 

@@ -50,7 +50,7 @@ class Settings:
     predict_timeout: float = _row(60.0, "Seconds that a prediction may take.")
     predict_queue: int = _row(512, "Predictions that may wait for one version before callers get 429.")
     runner_slots: int = _row(0, "Processes of jobs that run at once; 0 is as many as there are processors.")
-    job_memory: int = _row(4 << 30, "Memory limit of one process of a job, in bytes.")
+    job_memory: int = _row(4 << 30, "Memory limit of a job, or of each process of a cluster, in bytes.")
     job_disk: int = _row(20 << 30, "Bytes that the working folder of a job, or of a trial, may hold.")
     job_log: int = _row(64 << 20, "Bytes that each process of a job may log; what is more is counted and dropped.")
     job_network: str = _row("", "Projects, with commas, whose jobs may reach the network; * is all.")

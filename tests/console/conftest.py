@@ -1,4 +1,4 @@
-"""One server with its console, and one headless Chromium, for all tests of a process."""
+"""One server with its console for all tests of a process, and one headless Chromium for those of a file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleServer]
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of a file and not longer: while Playwright runs, nothing else in the process can run an event loop."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "the console's tests need Chromium: python -m tests.needs installs it"
     with sync_playwright() as playwright:

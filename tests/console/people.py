@@ -8,14 +8,16 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from mlgate.ports import Record
 from tests.harness import OWNER, PROJECT, Server, mlgate
-from tests.http.people import Api
+from tests.http.people import Api, writing
 
 BOB, EVE, MALLORY = "user:bob@example.com", "user:eve@example.com", "user:mallory@example.com"
 P = f"/v1/projects/{PROJECT}"
@@ -59,6 +61,23 @@ def fill(server: Server) -> None:
         api.done(OWNER, "POST", f"/v1/{group}/memberships", member)
         api.done(OWNER, "POST", f"{P}/serviceAccounts", {"accountId": "caller"})
         study(api, "tuning", 12)
+    with writing(server) as tx:  # a job as a finished one is stored: running one would take long
+        tx.insert(
+            Record(f"projects/{PROJECT}/jobs/sweep", "job", f"projects/{PROJECT}", "sweep", A_JOB, datetime.now(UTC))
+        )
+
+
+_TRIALS = [
+    {"trialId": str(n), "state": "SUCCEEDED", "hyperparameters": {"lr": f"0.0{n}"},
+     "finalMetric": {"trainingStep": "3", "objectiveValue": 0.5 + n / 10},
+     "allMetrics": [{"trainingStep": str(step), "objectiveValue": step * n / 30} for step in range(1, 4)]}
+    for n in range(1, 4)
+]  # fmt: skip
+A_JOB: dict[str, Any] = {
+    "jobId": "sweep", "state": "SUCCEEDED", "createTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-01T00:10:00Z",
+    "trainingInput": {"pythonModule": "trainer.task", "hyperparameters": {"goal": "MAXIMIZE", "maxTrials": 3}},
+    "trainingOutput": {"isHyperparameterTuningJob": True, "completedTrialCount": "3", "trials": _TRIALS},
+}  # fmt: skip
 
 
 def upload(api: Api, bucket: str, name: str, content: bytes) -> None:

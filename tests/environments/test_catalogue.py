@@ -29,9 +29,17 @@ def environments(tmp_path: Path) -> UvEnvironments:
 def test_the_lock_holds_the_catalogues_versions_with_hashes_and_no_addresses(runtime: Runtime) -> None:
     text = (LOCKS / f"{runtime.name}.txt").read_text()
     pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+) \\$", text, re.MULTILINE))
-    assert {name: pinned.get(name) for name in runtime.packages} == runtime.packages
+    assert {name: pinned.get(name) for name in runtime.asked_for} == runtime.asked_for
     assert text.count("--hash=sha256:") >= len(pinned) == len(re.findall(r"^\S", text, re.MULTILINE))
     assert "://" not in text
+
+
+@pytest.mark.parametrize("runtime", CATALOGUE, ids=lambda r: r.name)
+def test_an_environment_has_what_programs_and_faster_copies_need(runtime: Runtime) -> None:
+    needed = {"google-cloud-storage", "gcsfs"}
+    needed |= {"tensorboard"} if "TENSORFLOW" in runtime.frameworks else {"onnxruntime", "skl2onnx", "onnxmltools"}
+    assert needed <= runtime.beside.keys()
+    assert not runtime.beside.keys() & runtime.packages.keys()
 
 
 def test_each_lock_belongs_to_an_environment() -> None:

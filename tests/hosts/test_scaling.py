@@ -57,23 +57,33 @@ def test_a_crowd_waits_and_computes() -> None:
     assert not scaling.is_crowded(1, 20, 0.1), "a process that waits for others is not helped by another"
 
 
-HELD = [Holding("a", 100, 50.0, 0), Holding("b", 100, 10.0, 0), Holding("c", 100, 90.0, 1), Holding("d", 100, 70.0, 0)]
+HELD = [
+    Holding("a", 100, 50.0, 100.0, 0),
+    Holding("b", 100, 10.0, 100.0, 0),
+    Holding("kept", 100, 90.0, 100.0, 1),
+    Holding("d", 100, 70.0, 100.0, 0),
+    Holding("starting", 100, 80.0, 0.0, 0),
+    Holding("busy", 100, 0.5, 20.0, 0),
+    Holding("busy for long", 100, 0.1, 30.0, 0),
+]
 
 
 @pytest.mark.parametrize(
-    ("needed", "budget", "ended"),
+    ("needed", "budget", "least_idle", "ended"),
     [
-        (100, 500, []),
-        (100, 499, ["d"]),
-        (100, 400, ["d"]),
-        (100, 300, ["d", "a"]),
-        (100, 200, ["d", "a", "b"]),
-        (1000, 200, ["d", "a", "b"]),
+        (100, 800, 2.0, []),
+        (100, 799, 2.0, ["d"]),
+        (100, 600, 2.0, ["d", "a"]),
+        (100, 500, 2.0, ["d", "a", "b"]),
+        (100, 400, 2.0, None),
+        (100, 400, 0.0, ["d", "a", "b", "busy for long"]),
+        (100, 300, 0.0, ["d", "a", "b", "busy for long", "busy"]),
+        (100, 200, 0.0, None),
     ],
 )
-def test_who_makes_room(needed: int, budget: int, ended: list[str]) -> None:
-    """Whoever was not asked for longest first; `c` is never to be without a process."""
-    assert scaling.to_evict(HELD, needed, budget) == ended
+def test_who_makes_room(needed: int, budget: int, least_idle: float, ended: list[str] | None) -> None:
+    """Whoever was not asked for longest first; what is kept, or starting, never."""
+    assert scaling.to_evict(HELD, needed, budget, least_idle) == ended
 
 
 # -------------------------------------------------------------------------------------------------- real processes

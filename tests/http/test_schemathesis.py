@@ -65,6 +65,9 @@ def generated(operation: Any) -> st.SearchStrategy[Any]:
 def test_generated_input_never_breaks_the_server(api: Api, operation_id: str, who: str) -> None:
     operation = OPERATIONS[operation_id]
     is_open = operation_id.rpartition(".")[0] + "." in OPEN
+    if who and operation_id.startswith("mlgate.session.end."):
+        who = "user:leaver@example.com"  # it ends the token that it is called with
+        api.sign_in([who])
 
     @settings(
         max_examples=EXAMPLES if who else 2, derandomize=True, deadline=None, database=None,

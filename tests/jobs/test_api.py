@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from mlgate.core import jobs
 from mlgate.core.errors import FailedPrecondition
+from mlgate.core.wire import format_timestamp
 from tests.harness import Server
-from tests.http.people import Api, error_of
+from tests.http.people import Api, error_of, writing
 from tests.jobs.programs import RUNTIME, Lab
 
 FAR = "gs://some-bucket/trainer-0.1.tar.gz"
@@ -94,11 +96,6 @@ def test_what_is_not_there_is_refused_by_name(lab: Lab, named: str, change: dict
     error = error_of(create(lab, trainingInput={**GOOD, **change}))
     assert (error["code"], error["status"]) == (501, "UNIMPLEMENTED")
     assert named in error["message"]
-
-
-def test_batch_prediction_is_refused_by_name(lab: Lab) -> None:
-    error = error_of(create(lab, predictionInput={"uri": "gs://some-bucket/m"}))
-    assert (error["code"], "predictionInput" in error["message"]) == (501, True)
 
 
 def test_a_cluster_that_this_machine_does_not_have_is_refused_with_the_reason(lab: Lab) -> None:
@@ -250,3 +247,33 @@ def test_every_step_is_in_the_table_and_no_other() -> None:
             else:
                 with pytest.raises(FailedPrecondition):
                     jobs.move(job, to, now)
+
+
+# time and projects
+
+
+def test_a_job_that_waits_longer_than_it_may_is_cancelled(lab: Lab, busy: str) -> None:
+    """maxWaitTime is half an hour at least: so the job is made older in the store."""
+    patient = lab.submit("", scheduling={"maxWaitTime": "7200s"})
+    late = lab.submit("", scheduling={"maxWaitTime": "1800s"})
+    with writing(lab.api.server) as tx:
+        for job_id in (patient, late):
+            record = tx.get(f"projects/{lab.project_id}/jobs/{job_id}")
+            hour_ago = record.created - timedelta(hours=1)
+            record.body["createTime"] = format_timestamp(hour_ago)
+            tx.update(record)
+    job = lab.wait(late)
+    assert (job["state"], job["errorMessage"]) == ("CANCELLED", "The job did not start within its maxWaitTime.")
+    assert lab.get(patient)["state"] == "QUEUED"
+    cancel(lab, patient)
+
+
+def test_a_job_ends_with_its_project(lab: Lab) -> None:
+    doomed = Lab(lab.api, "jobs-doomed").make()
+    job_id = doomed.submit(SLEEP)
+    doomed.until_line(job_id, "up")
+    lab.api.done(lab.owner, "DELETE", doomed.path)
+    assert lab.run("")["state"] == "SUCCEEDED"  # the slot is free again
+    lab.api.done(lab.owner, "POST", f"{doomed.path}:undelete", {})
+    job = doomed.wait(job_id)
+    assert (job["state"], job["errorMessage"]) == ("CANCELLED", "The job's project is being deleted.")

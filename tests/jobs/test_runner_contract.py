@@ -34,6 +34,10 @@ if verb == "stubborn":
     print("deaf", flush=True)
 if verb in ("sleep", "stubborn"):
     time.sleep(float(value))
+if verb == "family":
+    for n in range(int(value)):
+        subprocess.Popen([sys.executable, "-c", "import time; x = b'x' * (120 << 20); time.sleep(600)"])
+    time.sleep(600)
 if verb == "fill":
     for n in range(int(value)):
         with open("file%d" % n, "wb") as file:
@@ -246,6 +250,11 @@ def test_what_never_was_is_absent(case: Case) -> None:
     assert case.runner.look("never-was").state == ABSENT
     case.runner.cancel("never-was", 1)
     case.runner.renew("never-was", "token")
+
+
+def test_a_family_of_processes_has_one_limit_of_memory(case: Case) -> None:
+    execution = case.started("family", "5", memory_bytes=400 << 20)
+    assert case.until(execution, ENDED).reason == "OUT_OF_MEMORY"
 
 
 def test_an_execution_that_fills_the_disk_is_ended(case: Case) -> None:

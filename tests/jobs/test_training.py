@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mlgate.core.wire import page_token
 from tests.harness import Server
 from tests.http.people import Api, error_of, writing
 from tests.jobs.programs import Lab, sdist
@@ -374,3 +375,16 @@ bucket.blob("notes/out.txt").upload_from_string("written")
     job = lab.run(program, lab.bucket, serviceAccount=account)
     assert job["state"] == "SUCCEEDED", lab.log(job["jobId"])
     assert lab.api(lab.owner, "GET", f"/storage/v1/b/{lab.bucket}/o/notes%2Fout.txt?alt=media").text == "written"
+
+
+def test_a_page_token_of_ones_own_making_is_refused(lab: Lab) -> None:
+    project = f"projects/{lab.project_id}"
+    body = {"resourceNames": [project], "filter": "", "pageSize": 1}
+    for after in ("x", "1 2", "", " "):
+        mark = (lab.owner, "logging.entries.list", "", "timestamp asc", project)
+        response = lab.api(lab.owner, "POST", "/v2/entries:list", {**body, "pageToken": page_token(after, *mark)})
+        assert error_of(response)["code"] == 400
+    for wrong in ({"orderBy": "severity"}, {"resourceNames": ["folders/1"]}, {"resourceNames": []}, {"pageSize": -1}):
+        assert error_of(lab.api(lab.owner, "POST", "/v2/entries:list", {**body, **wrong}))["code"] == 400
+    for wrong in ("colour:red", 'timestamp>="yesterday"', "((", "severity"):
+        assert error_of(lab.api(lab.owner, "POST", "/v2/entries:list", {**body, "filter": wrong}))["code"] == 400

@@ -25,7 +25,7 @@ from mlgate.api.denials import Denials
 from mlgate.api.json_body import parse
 from mlgate.api.messages.message import Message, decode, encode
 from mlgate.api.method import Audit, Authenticated, Method, Style
-from mlgate.api.routing import Router
+from mlgate.api.routing import REMEMBERED, Router
 from mlgate.core.errors import (
     InvalidArgument,
     NotFound,
@@ -71,6 +71,8 @@ class Door:
         self._executor = services.executor
         self._router = Router(services.registry.rows)
         self._denials = Denials(services.store)
+        self._meanings: dict[str, tuple[dict[str, str], str]] = {}
+        self._meant_at = -1
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request. Raises RpcError."""
@@ -114,12 +116,28 @@ class Door:
         services = self._services
         decided = self._turn.refresh() if request.is_whole else services.snapshot.refresh()
         token = self.identify(request, row)
-        whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
-        names = {n: params.canonical(v, services.snapshot) if n in whole else v for n, v in path.items()}
-        raw = dict(request.query) if row.on and row.on_body is None else {}
-        resource = params.canonical(row.resource({**raw, **names}), services.snapshot)
+        if request.is_whole:  # and so without a query
+            names, resource = self._meant(row, request.raw_path, path, decided)
+        else:
+            names, resource = self._names_of(row, path, dict(request.query) if row.on and row.on_body is None else {})
         principal = token.principal if token is not None else ANONYMOUS
         return Call(services, row, request, principal, resource, names, {}, token, decided=decided)
+
+    def _names_of(self, row: Method, path: Mapping[str, str], query: Mapping[str, str]) -> tuple[dict[str, str], str]:
+        """The path's parameters as the server knows them, and the resource that the permission is checked on."""
+        snapshot = self._services.snapshot
+        whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
+        names = {n: params.canonical(v, snapshot) if n in whole else v for n, v in path.items()}
+        return names, params.canonical(row.resource({**query, **names}), snapshot)
+
+    def _meant(self, row: Method, raw_path: str, path: Mapping[str, str], revision: int) -> tuple[dict[str, str], str]:
+        """As `_names_of`, remembered for as long as the snapshot stands."""
+        if revision != self._meant_at or len(self._meanings) > REMEMBERED:
+            self._meanings, self._meant_at = {}, revision
+        found = self._meanings.get(raw_path)
+        if found is None:
+            found = self._meanings[raw_path] = self._names_of(row, path, {})
+        return found
 
     # ------------------------------------------------------------------------------------------------------- may
 

@@ -21,7 +21,6 @@ from typing import Any
 import msgspec
 import structlog
 
-from mlgate.api.stored_objects import bucket_of, store_object
 from mlgate.api.usage import Usage
 from mlgate.core.errors import PermissionDenied, RpcError
 from mlgate.core.names import id_of, model_of, project_id_of
@@ -32,6 +31,7 @@ from mlgate.core.wire import format_duration, format_timestamp
 from mlgate.logs import without_secrets
 from mlgate.ports import Blobs, Clock, LogFiles, Store, TableFiles
 from mlgate.snapshot import RequestLogging, Snapshot
+from mlgate.stored_objects import bucket_of, store_object
 
 log = structlog.get_logger("mlgate.predictions")
 

@@ -20,7 +20,6 @@ import msgspec
 from mlgate.api.call import Call
 from mlgate.api.messages.message import M, decode, encode
 from mlgate.api.messages.storage import Object
-from mlgate.api.stored_objects import SETTABLE, bucket_of, store_object
 from mlgate.core.errors import InvalidArgument, NotFound, Unimplemented
 from mlgate.core.names import id_of
 from mlgate.core.storage import (
@@ -34,6 +33,7 @@ from mlgate.core.storage import (
 )
 from mlgate.core.wire import camel
 from mlgate.ports import Blob, StoredObject, Transaction
+from mlgate.stored_objects import SETTABLE, bucket_of, store_object
 
 T = TypeVar("T")
 

@@ -107,7 +107,7 @@ def _routed(visit: Visit, builder: Builder) -> Callable[[PageArguments], Awaitab
     async def build(args: PageArguments) -> None:
         given = {name: unquote(value) for name, value in args.path_parameters.items()}
         visit.project = given.get("project", "")
-        visit.quiet()
+        visit.arrive()
         with ui.element("div").classes("page") as page:
             waiting = ui.element("div").classes("waiting").props('aria-busy="true"')
             waiting.props["aria-label"] = "Loading"

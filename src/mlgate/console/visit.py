@@ -41,6 +41,7 @@ class Visit:
         self._sessions = sessions
         self._bar: ui.element | None = None
         self._is_over = False
+        self._is_leaving = self._is_kept = False
 
     # ------------------------------------------------------------------------------------------------------ telling
 
@@ -56,6 +57,7 @@ class Visit:
         """Say something at the foot of the page, with a button that undoes it; a later message takes its place."""
         if self._bar is None or self.client.is_deleted:
             return
+        self._is_kept = self._is_leaving
         self._bar.clear()
         with self._bar, ui.element("div").classes(f"told-box told-{kind}"):
             ui.icon({"error": "error_outline", "done": "check_circle"}.get(kind, "info")).props('aria-hidden="true"')
@@ -119,8 +121,15 @@ class Visit:
 
     def go(self, path: str) -> None:
         """Another page of the console, with the browser's own history."""
+        self._is_leaving = True
         with self.client:
             ui.navigate.to(path)
+
+    def arrive(self) -> None:
+        """On a page: what was said on the last one goes, unless it was said on the way."""
+        if not self._is_kept:
+            self.quiet()
+        self._is_leaving = self._is_kept = False
 
     def replace_address(self, path: str) -> None:
         """Say in the address what is in sight, without a step in the history."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from mlgate.core import runtimes
+from mlgate.core import batch, runtimes
 from mlgate.core.errors import FailedPrecondition, InvalidArgument, Unimplemented
 from mlgate.core.names import parse_gs_uri
 from mlgate.core.versions import PACKAGE_ENDINGS
@@ -192,12 +192,13 @@ def _is_newer(runtime_version: str) -> bool:
 def check_new(job: Mapping[str, Any], slots: int) -> None:
     """Raises InvalidArgument for a field that is missing or wrong, Unimplemented for what this server has not;
     `slots` are the processes that it can run at once."""
-    training, batch = job.get("trainingInput"), job.get("predictionInput")
-    if (training is None) == (batch is None):
+    training, batch_input = job.get("trainingInput"), job.get("predictionInput")
+    if (training is None) == (batch_input is None):
         raise _refuse("job", "A job has either a trainingInput or a predictionInput.")
-    if training is None:
-        raise Unimplemented("Job.predictionInput (batch prediction) is not implemented by this server.")
-    check_training(training, slots)
+    if batch_input is not None:
+        batch.check(batch_input)
+    else:
+        check_training(training or {}, slots)
 
 
 def check_training(training: Mapping[str, Any], slots: int) -> None:

@@ -4,14 +4,14 @@ A runtimeVersion with a pythonVersion names a runtime. Up to 2.x the number is T
 from 3.0 on it is mlgate's own. Each runtime has an environment for scikit-learn and XGBoost, and one with TensorFlow as
 well, which is several times as large.
 
-This table is the catalogue. `packages` is what is asked for; what an environment gets, to the last hash, is in its
-lock, `adapters/environments/locks/NAME.txt`.
+This table is the catalogue. `packages` and `beside` are what is asked for; what an environment gets, to the last hash,
+is in its lock, `adapters/environments/locks/NAME.txt`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlgate.core.errors import InvalidArgument
 
@@ -24,7 +24,15 @@ class Runtime:
     runtime_version: str
     python_version: str
     frameworks: tuple[str, ...]
+    #: The frameworks and what their files depend on.
     packages: Mapping[str, str]
+    #: What programs and deployments find there as well. A Python that stands in may be without.
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asked_for(self) -> dict[str, str]:
+        """All that the lock is made from."""
+        return {**self.packages, **self.beside}
 
 
 _TABULAR, _TENSORFLOW = ("SCIKIT_LEARN", "XGBOOST"), ("TENSORFLOW",)
@@ -42,14 +50,32 @@ _3_0 = {
     "joblib": "1.6.0", "orjson": "3.13.0",
 }  # fmt: skip
 
+#: How programs of the old service reach their buckets. Its hypertune is not here: jobs get `runtimes/provided`.
+_STORAGE = {"google-cloud-storage": "3.17.1", "gcsfs": "2026.10.1"}
+#: TensorFlow 2.11 needs protobuf 3, with which gcsfs from the end of 2025 on does not import.
+_STORAGE_PROTOBUF_3 = {**_STORAGE, "gcsfs": "2025.9.0"}
+#: What makes and runs faster copies. The converters write booleans where protobuf 7 wants integers.
+_COPIES = {"onnxmltools": "1.16.0", "protobuf": "6.33.6"}
+_COPIES_2_11 = {"onnx": "1.17.0", "onnxruntime": "1.23.2", "skl2onnx": "1.16.0", **_COPIES}
+_COPIES_2_12 = _COPIES_3_0 = {"onnx": "1.23.2", "onnxruntime": "1.31.1", "skl2onnx": "1.20.0", **_COPIES}
+
 CATALOGUE = (
-    Runtime("3.0", "3.0", "3.11", _TABULAR, _3_0),
-    Runtime("3.0-tensorflow", "3.0", "3.11", _TENSORFLOW, {"tensorflow-cpu": "2.21.0", **_3_0}),
-    Runtime("2.12", "2.12", "3.11", _TABULAR, _2_12),
-    Runtime("2.12-tensorflow", "2.12", "3.11", _TENSORFLOW, {"tensorflow-cpu": "2.12.1", **_2_12}),
-    Runtime("2.11", "2.11", "3.10", _TABULAR, _2_11),
-    Runtime("2.11-tensorflow", "2.11", "3.10", _TENSORFLOW, {"tensorflow-cpu": "2.11.1", **_2_11}),
-)
+    Runtime("3.0", "3.0", "3.11", _TABULAR, _3_0, _STORAGE | _COPIES_3_0),
+    Runtime(
+        "3.0-tensorflow", "3.0", "3.11", _TENSORFLOW,
+        {"tensorflow-cpu": "2.21.0", **_3_0}, {"tensorboard": "2.21.0", **_STORAGE},
+    ),
+    Runtime("2.12", "2.12", "3.11", _TABULAR, _2_12, _STORAGE | _COPIES_2_12),
+    Runtime(
+        "2.12-tensorflow", "2.12", "3.11", _TENSORFLOW,
+        {"tensorflow-cpu": "2.12.1", **_2_12}, {"tensorboard": "2.12.3", **_STORAGE},
+    ),
+    Runtime("2.11", "2.11", "3.10", _TABULAR, _2_11, _STORAGE | _COPIES_2_11),
+    Runtime(
+        "2.11-tensorflow", "2.11", "3.10", _TENSORFLOW,
+        {"tensorflow-cpu": "2.11.1", **_2_11}, {"tensorboard": "2.11.2", **_STORAGE_PROTOBUF_3},
+    ),
+)  # fmt: skip
 
 #: What the old service called its runtimes. Their Pythons are long dead, so none of these can exist as it was.
 OLD_VERSIONS = ("1.15", *(f"2.{n}" for n in range(1, 12)))

@@ -84,8 +84,15 @@ class Claimed:
         kept = list(lines)
         self.change(lambda tx, record, _: job_logs.append(tx, record, stream, kept, start, end))
 
-    def end(self, to: str, message: str, finish: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """The job's end and its task's, in one transaction. `finish` says what else its message tells then."""
+    def end(
+        self,
+        to: str,
+        message: str,
+        finish: Callable[[dict[str, Any]], dict[str, Any]],
+        also: Callable[[Transaction, Record, datetime], None] = lambda tx, record, now: None,
+    ) -> None:
+        """The job's end and its task's, in one transaction. `finish` says what else its message tells then, and `also`
+        does what belongs to it."""
 
         def work(tx: Transaction, record: Record, now: datetime) -> None:
             if not tx.finish(self.task):
@@ -95,6 +102,7 @@ class Claimed:
                 body = jobs.move(body, jobs.CANCELLING, now, message)
             message_now = "" if to == jobs.CANCELLED else message
             record.body = finish(jobs.move(body, to, now, message_now))
+            also(tx, record, now)
             tx.update(record)
             said = {jobs.SUCCEEDED: "Job completed successfully.", jobs.CANCELLED: "Job cancelled."}.get(to, message)
             job_logs.note(tx, record, now, said, job_logs.ERROR if to == jobs.FAILED else job_logs.INFO)

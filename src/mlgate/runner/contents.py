@@ -12,7 +12,8 @@ from mlgate.ports import Blobs
 
 #: So many bytes of a package are read, unpacked, to find out what it imports.
 MOST_BYTES = 32 << 20
-_TENSORFLOW = re.compile(rb"^[ \t]*(?:import|from)[ \t]+(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
+#: At the beginning of a line, or of a file in a tar archive.
+_TENSORFLOW = re.compile(rb"(?:^|\0)[ \t]*(?:import|from)[ \t]+(?:tensorflow|keras|tf_keras)\b", re.MULTILINE)
 
 
 def framework_of(blobs: Blobs, packages: Sequence[tuple[str, str]]) -> str:

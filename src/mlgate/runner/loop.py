@@ -8,6 +8,7 @@ from mlgate import job_logs
 from mlgate.core import jobs
 from mlgate.core.errors import RpcError
 from mlgate.ports import Task
+from mlgate.runner.batch import Batch
 from mlgate.runner.claimed import Claimed, LostLease, log
 from mlgate.runner.training import Parts, Training
 from mlgate.runner.tuning import Tuning
@@ -41,7 +42,9 @@ class Runner(TaskLoop):
     def run_job(self, task: Task) -> None:
         try:
             training = Training(self.parts, task, self._tickets[task.name])
-            if "hyperparameters" in training.training:
+            if "predictionInput" in training.record.body:
+                training = Batch(self.parts, task, self._tickets[task.name])
+            elif "hyperparameters" in training.training:
                 training = Tuning(self.parts, task, self._tickets[task.name])
             training.run()
         except LostLease:

@@ -67,7 +67,7 @@ class Training:
         self.claimed = Claimed(parts.store, parts.clock, task)
         self.ticket = ticket
         self.record = self.claimed.read()
-        self.training: Json = self.record.body["trainingInput"]
+        self.training: Json = self.record.body.get("trainingInput", {})
 
     def run(self) -> None:
         """Carry it to its end. Raises LostLease."""

@@ -18,6 +18,7 @@ from mlgate.ports import (
     ENDED,
     LOST,
     NOT_STARTED,
+    OUT_OF_MEMORY,
     STARTING,
     TOO_LARGE,
     TOO_LONG,
@@ -34,7 +35,8 @@ CARE_SECONDS = 20.0
 #: One that does not get to user code is started again so often.
 STARTS = 3
 GRACE_SECONDS = 5.0
-_UNUSABLE = 78
+#: Exit code of what cannot be used; the reason is the last line of the error output.
+UNUSABLE = 78
 _LAST_WORDS = 12
 
 
@@ -89,18 +91,25 @@ class Watched:
                     f"The replica {task} is gone, and with it the process that kept it: it was killed, or the machine "
                     "was restarted. How far it came is not known, so it is not run again."
                 )
-            case "" if seen.code == _UNUSABLE and self._words:
+            case "" if seen.code == UNUSABLE and self._words:
                 return self._words[-1]
             case "" if seen.code:
                 return f"The replica {task} {_how(seen.code)}.{self._said()}"
             case r if r == NOT_STARTED:
                 return f"The replica {task} could not be started: {seen.detail}"
+            case r if r == OUT_OF_MEMORY:
+                limit = self.execution.memory_bytes * len(self.execution.processes)
+                return f"The job's processes took more than {limit} bytes of memory together (MLGATE_JOB_MEMORY)."
             case r if r == TOO_LARGE:
                 limit = self.execution.disk_bytes
                 return f"The job wrote more than the {limit} bytes that its folders may hold (MLGATE_JOB_DISK)."
             case r if r == DESERTED:
                 return "The job was ended because no server ran for too long to look after it (MLGATE_JOB_PATIENCE)."
         return ""
+
+    def was_lost(self) -> bool:
+        """Whether it went with its keeper, and not by itself."""
+        return self.seen.state == LOST or self.seen.reason == DESERTED
 
     def is_too_long(self) -> bool:
         return self.seen.reason == TOO_LONG

@@ -296,7 +296,7 @@ class SqlTransaction:
 
     def blob_digests(self) -> set[str]:
         digests = {row.digest for row in self._db.execute(sa.select(_OBJECTS.c.digest))}
-        hidden = self._db.execute(sa.select(_RESOURCES.c.hidden).where(_RESOURCES.c.kind == "version"))
+        hidden = self._db.execute(sa.select(_RESOURCES.c.hidden).where(_RESOURCES.c.kind.in_(("version", "job"))))
         for row in hidden:
             digests.update(entry["digest"] for entry in json.loads(row.hidden).get("files", []))
         return digests

@@ -69,7 +69,7 @@ class UvEnvironments:
             "note": self._note(runtime, runtime_version, python_version, framework),
             "environment": {
                 **self._plain(runtime),
-                "packages": dict(runtime.packages),
+                "packages": runtime.asked_for,
                 "lock": str(self.builder.lock_of(runtime)),
                 "directory": str(self.builder.root / self.builder.directory(runtime)),
             },

@@ -11,6 +11,8 @@ from mlgate.ports import Scaling
 CROWD, BUSY, UP_SECONDS = 16.0, 0.7, 2.0
 #: One less when the processes have computed little for so long.
 CALM, DOWN_SECONDS = 0.3, 60.0
+#: Who was asked within so long is in use: callers report every second.
+IN_USE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,26 @@ def wanted(seen: Seen, scaling: Scaling, idle_seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a version holds of the memory, in bytes, and how long it has not been asked."""
+    """What a version holds of the memory, in bytes; how long it has not been asked, and how long it has run (0 for one
+    that is starting: somebody waits for it)."""
 
     uid: str
     memory: int
     idle: float
+    age: float
     low: int
 
 
-def to_evict(holdings: Iterable[Holding], needed: int, budget: int) -> list[str]:
-    """The versions to end so that `needed` more bytes fit in the budget: those that nobody has asked for longest.
-    Versions that are never to be without a process stay, whatever is needed."""
-    kept = sorted(holdings, key=lambda h: h.idle)
+def to_evict(holdings: Iterable[Holding], needed: int, budget: int, least_idle: float) -> list[str] | None:
+    """The versions to end so that `needed` more bytes fit in the budget, of those that nobody has asked for so long:
+    who was not asked for longest first, and of those who are asked all the time who has run for longest, so that all
+    have a turn. None when that is not enough. Versions that are never to be without a process stay."""
+    kept = list(holdings)
     total, ended = sum(h.memory for h in kept), []
-    for holding in reversed(kept):
+    for holding in sorted(kept, key=lambda h: (h.idle if h.idle >= IN_USE else 0.0, h.age), reverse=True):
         if total + needed <= budget:
             break
-        if not holding.low:
+        if not holding.low and holding.age and holding.idle >= least_idle:
             ended.append(holding.uid)
             total -= holding.memory
-    return ended
+    return ended if total + needed <= budget else None

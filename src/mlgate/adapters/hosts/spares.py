@@ -43,9 +43,10 @@ def kind_of(spec: ModelSpec) -> Kind | None:
 class Spares:
     def __init__(
         self, number: int, sandbox: Sandbox, scratch: str, on_log: Log, ready_seconds: float,
-        monotonic: Callable[[], float],
+        monotonic: Callable[[], float], has_room: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
-        """`number` of each kind; 0 keeps none."""
+        """`number` of each kind, while there is room for one more; 0 keeps none."""
+        self._has_room = has_room
         self._number = number
         self._sandbox = sandbox
         self._scratch = scratch
@@ -81,6 +82,14 @@ class Spares:
             waiting = [process for ready in self._waiting.values() for process in ready]
         return sum(process.own_memory() for process in waiting)
 
+    def give_up(self) -> None:
+        """End those that wait: their memory is needed."""
+        with self._lock:
+            over = [process for ready in self._waiting.values() for process in ready]
+            self._waiting.clear()
+            self._wanted.clear()
+        self._end(over)
+
     def count(self) -> int:
         with self._lock:
             return sum(len(ready) for ready in self._waiting.values())
@@ -105,7 +114,7 @@ class Spares:
             if self._closing.wait(CALM_SECONDS):
                 return
             self._forget()
-            while (spec := self._lacking()) is not None and not self._closing.is_set():
+            while (spec := self._lacking()) is not None and self._has_room() and not self._closing.is_set():
                 self._start(spec)
 
     def _forget(self) -> None:

@@ -39,6 +39,8 @@ STALE_SECONDS = 3.0
 USUAL_MEMORY = 100 << 20
 #: How often a version may be evicted while somebody waits for it.
 EVICTIONS = 3
+#: How long a start waits before it takes the memory of a version that is in use.
+TURN_SECONDS = 3.0
 #: How long a start waits for those that make room to be gone.
 ROOM_SECONDS = 10.0
 
@@ -76,7 +78,7 @@ class ModelSupervisor:
         self._number = 0
         self._sockets, self._is_private = control.prepare(run_dir)
         scratch = control.scratch_prefix(run_dir)
-        self._spares = Spares(spares, sandbox, scratch, on_log, ready_seconds, monotonic)
+        self._spares = Spares(spares, sandbox, scratch, on_log, ready_seconds, monotonic, self._has_room)
         self.around = Surroundings(sandbox, scratch, ready_seconds, on_log, self._spares.take, gateway, monotonic)
         self._closing = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="mlgate-scaling", daemon=True)
@@ -213,37 +215,55 @@ class ModelSupervisor:
     # ---------------------------------------------------------------------------------------------------- memory
 
     def make_room(self, spec: ModelSpec) -> None:
-        """Return when there is memory for one more process. Raises Unavailable when what must stay needs it all."""
+        """Return when there is memory for one more process: at once by ending what nobody uses, else after a while,
+        by taking turns. Raises Unavailable when what must stay needs it all."""
         if not self._memory_bytes:
             return
         with self._room:
-            ended = self._evict(spec, _likely(spec))
+            until, needed = self._monotonic() + TURN_SECONDS, _likely(spec)
+            while (ended := self._evict(spec, needed, scaling.IN_USE)) is None:
+                if self._monotonic() > until:
+                    ended = self._evict(spec, needed, 0.0)
+                    break
+                time.sleep(0.05)
+            if ended is None:
+                raise Unavailable(
+                    f"There is no memory for one more model process: versions that start, or are never to be without "
+                    f"one, need the {self._memory_bytes >> 20} MB that there are for models (models_memory)."
+                )
             until = self._monotonic() + ROOM_SECONDS
             while ended and self._monotonic() < until and not all(version.is_over() for version in ended):
                 time.sleep(0.01)
 
-    def _evict(self, spec: ModelSpec, needed: int) -> list[Version]:
+    def _evict(self, spec: ModelSpec, needed: int, least_idle: float) -> list[Version] | None:
+        """End versions so that `needed` bytes are free; None when that cannot be had by ending those."""
         now = self._monotonic()
         versions = [v for v in list(self._versions.values()) if v.spec.uid != spec.uid]
-        held = {v.spec.uid: v.memory() for v in versions}
         rows = [
-            scaling.Holding(v.spec.uid, held[v.spec.uid], now - v.used, v.spec.scaling.low)
+            scaling.Holding(v.spec.uid, memory, now - v.used, v.age(now), v.spec.scaling.low)
             for v in versions
-            if held[v.spec.uid]
+            if (memory := v.memory())
         ]
-        budget = self._memory_bytes - self._spares.memory()
-        evicted = scaling.to_evict(rows, needed, budget)
-        left = sum(held.values()) - sum(held[uid] for uid in evicted)
-        if left and left + needed > budget:
-            raise Unavailable(
-                f"There is no memory for one more model process: versions that are never to be without one hold "
-                f"{left >> 20} MB of the {self._memory_bytes >> 20} MB for models (models_memory)."
-            )
+        spare = self._spares.memory()
+        evicted = scaling.to_evict(rows, needed + spare, self._memory_bytes, least_idle)
+        if evicted is None:
+            evicted = scaling.to_evict(rows, needed, self._memory_bytes, least_idle)
+            if evicted is not None and spare:
+                self._spares.give_up()
+        if evicted is None and not rows:
+            return []  # alone it may have more than there is for all
+        if evicted is None:
+            return None
         ended = [self._versions[uid] for uid in evicted if uid in self._versions]
         for uid in evicted:
             self.around.on_log(uid, "The version's processes are ended to make room for another version's.")
             self.unload(uid)
         return ended
+
+    def _has_room(self) -> bool:
+        """Whether one more spare fits beside what there is."""
+        held = sum(version.memory() for version in list(self._versions.values()))
+        return not self._memory_bytes or held + self._spares.memory() + USUAL_MEMORY <= self._memory_bytes
 
     # --------------------------------------------------------------------------------------------------- scaling
 
@@ -277,7 +297,7 @@ class Version:
         self._replicas: list[Replica] = []
         self._leaving: list[Replica] = []
         self._crowded_since = self._busy_since = self._looked = now
-        self._cpu = 0.0
+        self._cpu = self._began = 0.0
 
     # ------------------------------------------------------------------------------------------------- questions
 
@@ -299,6 +319,15 @@ class Version:
         if not self.spec.framework:
             self.spec = replace(self.spec, framework=replicas[0].framework)
 
+    def age(self, now: float) -> float:
+        """For how long it has answered; 0 when it does not yet."""
+        running = any(one.state == RUNNING for one in self.replicas())
+        if not running:
+            self._began = 0.0
+        elif not self._began:
+            self._began = now
+        return now - self._began + 1e-3 if running else 0.0
+
     def memory(self) -> int:
         """Bytes that its processes hold, or will."""
         with self._lock:
@@ -312,6 +341,7 @@ class Version:
 
     def wanted(self, now: float, idle_seconds: float) -> int:
         """How many processes it is to have; asked once a tick."""
+        self.age(now)
         if any(one.state in (STARTING, PAUSING) for one in self.replicas()):
             self.used = max(self.used, now)  # somebody waits for it
         processes = [process for one in self.replicas() if (process := one.process()) is not None]

@@ -11,6 +11,7 @@ later learns everything from the folder:
     status.json    {"phase": "begun"} before any user code, {"phase": "ended", ...} after all of it; written whole
     out/TASK       lines: microseconds since 1970, `o` or `e`, text
     work, temporary, packages    the job's own; the first holds the file of metrics
+    files          what it is given to read
 
 INVARIANT: user code is begun at most once for a folder. Only the holder of the lock begins it, after it wrote `begun`,
 and not when that was written before.
@@ -41,12 +42,14 @@ if TYPE_CHECKING:
     from mlgate.adapters.runners.gateway import Gateway
 
 TASK = Path(__file__).parent.parent / "runtimes" / "task.py"
+#: Runs a program of our own, by its name.
+PROGRAM = TASK.parent / "process.py"
 METRICS = "metrics"
 LOCK, CONTROL, STATUS, PLAN = "lock", "control", "status.json", "plan.json"
 #: What is longer than a line may be is stored as several.
 LONGEST_LINE = 16 << 10
 ROUND_SECONDS = 0.5
-MEASURE_SECONDS = 5.0
+MEASURE_SECONDS, SIZE_SECONDS = 1.0, 5.0
 GRACE_SECONDS = 5.0
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -96,7 +99,7 @@ class Keeper:
         # Opened for both directions: so there is always a writer, and reading never meets an end.
         self._control = os.open(folder / CONTROL, os.O_RDWR | os.O_NONBLOCK)
         self._began = 0.0
-        self._is_too_large = False
+        self._excess = ""
 
     def run(self) -> None:
         try:
@@ -162,20 +165,24 @@ class Keeper:
         given += [fd for process in processes[1:] for fd in (process["output"], process["errors"])]
         told = [{**first, "output": 1, "errors": 2}, *processes[1:]]
         task = json.dumps({"packages": packages, "processes": told, "ended": ended_in})
-        read = [str(TASK.parent), packages]
+        read = [str(TASK.parent), packages, str(folder / "files")]
+        arguments, own = [str(TASK), task], {}
+        if plan["program"]:
+            arguments, own = [str(PROGRAM), *first["arguments"], plan["program"]], first["environment"]
         door, environment = None, {}
         if gateway is not None:
             door, environment = gateway.door(), gateway.environment()
             read += gateway.read
             given += gateway.pass_fds
         command = sandbox.job_command(
-            python, ["-I", "-B", str(TASK), task], read=read, work=work, temporary=temporary, door=door,
+            python, ["-I", "-B", *arguments], read=read, work=work, temporary=temporary, door=door,
             limits=JobLimits(memory_bytes=plan["memory_bytes"]),
         )  # fmt: skip
         shared = {
             **sandbox.job_environment(python, work, temporary),
             **environment,
             "PYTHONUNBUFFERED": "1",
+            **own,
             "CLOUD_ML_HP_METRIC_FILE": str(folder / "work" / METRICS),
         }
         popen = subprocess.Popen(
@@ -207,8 +214,8 @@ class Keeper:
                 self._ask("TOO_LONG", GRACE_SECONDS)
             if now - self._heard > self.plan["patience"]:
                 self._ask("DESERTED", GRACE_SECONDS)
-            if self._is_too_large:
-                self._ask("TOO_LARGE", GRACE_SECONDS)
+            if self._excess:
+                self._ask(self._excess, GRACE_SECONDS)
             if not self.folder.is_dir():
                 self._ask("DESERTED", 0)
             if self._kill_at is not None and now >= self._kill_at:
@@ -219,11 +226,18 @@ class Keeper:
                 key.data()
 
     def _measure(self) -> None:
-        """Look at the size of the job's folders; files that are open and have no name any more are not seen."""
-        while not self._is_too_large:
+        """Look at the memory of all the job's processes, and at the size of its folders: files that are open and have
+        no name any more are not seen there."""
+        most = self.plan["memory_bytes"] * len(self.plan["processes"])
+        next_size = 0.0
+        while not self._excess:
             time.sleep(MEASURE_SECONDS)
-            size = sum(size_of(self.folder / name) for name in ("work", "temporary"))
-            self._is_too_large = size > self.plan["disk_bytes"]
+            if sum(map(_resident, pids := descendants(os.getpid()))) > most and sum(map(_proportional, pids)) > most:
+                self._excess = "OUT_OF_MEMORY"
+            if time.monotonic() > next_size:
+                next_size = time.monotonic() + SIZE_SECONDS
+                if sum(size_of(self.folder / name) for name in ("work", "temporary")) > self.plan["disk_bytes"]:
+                    self._excess = "TOO_LARGE"
 
     def _read_control(self) -> None:
         self._heard = time.monotonic()
@@ -318,6 +332,20 @@ class Writer:
 
 
 # --------------------------------------------------------------------------------------------------------- processes
+
+
+def _resident(pid: int) -> int:
+    """The memory of a process, what it shares with others included; quick to be had."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _proportional(pid: int) -> int:
+    """The memory of a process, its part only of what it shares with others."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
+        return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), 0)
+    return 0
 
 
 def size_of(folder: str | Path) -> int:

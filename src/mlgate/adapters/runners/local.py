@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlgate.adapters.hosts.sandbox import Sandbox, for_jobs, interpreter
 from mlgate.adapters.runners.keeper import CONTROL, LOCK, METRICS, PLAN, descendants, read_status
@@ -108,13 +108,22 @@ class LocalRunner:
         return [_printed(line) for line in lines], offset + sum(map(len, lines))
 
     def metrics(self, key: str) -> bytes:
+        file = self.made(key, METRICS)
+        if file is None:
+            return b""
+        with file:
+            return file.read(METRIC_BYTES)
+
+    def made(self, key: str, name: str) -> BinaryIO | None:
         try:
             # the folder is the job's own: what is there may be a link, or a pipe that never says anything
-            fd = os.open(self._folder(key) / "work" / METRICS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            fd = os.open(self._folder(key) / "work" / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            return b""
-        with open(fd, "rb") as file:
-            return file.read(METRIC_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+            return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        return open(fd, "rb")
 
     def forget(self, key: str) -> None:
         folder = self._folder(key)
@@ -149,11 +158,15 @@ class LocalRunner:
     def _prepare(self, execution: Execution, folder: Path) -> None:
         """The folder, whole or not at all."""
         scratch = self.root / f".{secrets.token_hex(8)}"
-        for name in ("out", "work", "temporary", "packages"):
+        for name in ("out", "work", "temporary", "packages", "files"):
             (scratch / name).mkdir(parents=True)
         (scratch / "temporary").chmod(0o1777)
         for name, digest in execution.packages:
             self.blobs.materialize(digest, scratch / "packages" / name)
+        for path, digest in execution.files:
+            place = scratch / "files" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self.blobs.materialize(digest, place)
         os.mkfifo(scratch / CONTROL, 0o600)
         python = interpreter(execution.python)
         where = {
@@ -175,7 +188,8 @@ class LocalRunner:
                 }
                 for process in execution.processes
             ],
-            "gateway": where if self.upstream else None,
+            "program": execution.program,
+            "gateway": where if self.upstream and execution.account else None,
             "memory_bytes": execution.memory_bytes,
             "disk_bytes": execution.disk_bytes,
             "log_bytes": execution.log_bytes,

@@ -1,4 +1,5 @@
-"""The script that a model process runs: `python -I process.py <start as JSON>`.
+"""The script that a model process runs: `python -I process.py <start as JSON>`; with a second word, `batch`, it predicts
+files instead of answering.
 
 It runs under the interpreter of the version's environment, where mlgate is not installed and which may be as old as
 Python 3.8, so this folder is loaded as a package of its own, under a name that no model code imports. Nothing is put
@@ -24,7 +25,8 @@ def main() -> None:
     package = importlib.util.module_from_spec(spec)
     sys.modules[PACKAGE] = package
     spec.loader.exec_module(package)
-    importlib.import_module(PACKAGE + ".serve").main(sys.argv[1])
+    module = sys.argv[2] if len(sys.argv) > 2 else "serve"
+    importlib.import_module(PACKAGE + "." + module).main(sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from mlgate.api.messages.message import decode, encode
 from mlgate.api.messages.policies import Policy, SetIamPolicyRequest
 from mlgate.api.messages.storage import Bucket, BucketPolicy, ProjectServiceAccount, TestBucketPermissionsResponse
 from mlgate.api.storage import check_access_lists, json_body, max_results, refuse_fields, without_nulls
-from mlgate.api.stored_objects import bucket_of
 from mlgate.core.errors import Aborted, AlreadyExists, Unimplemented
 from mlgate.core.iam import roles
 from mlgate.core.labels import check_labels
@@ -36,6 +35,7 @@ from mlgate.core.storage import (
 )
 from mlgate.core.wire import format_timestamp, page_token, parse_page_token
 from mlgate.ports import Record, Transaction
+from mlgate.stored_objects import bucket_of
 
 _KEPT = (
     "cors", "customPlacementConfig", "iamConfiguration", "labels", "location", "rpo", "storageClass", "website",

@@ -58,13 +58,12 @@ def create_job(call: Call, body: Job) -> Job:
     check_labels(body.labels, "job.labels")
     given = encode(Job(**{field: getattr(body, field) for field in _GIVEN}))
     jobs.check_new(given, slots_of(call.settings))
-    if tuned := given["trainingInput"].get("hyperparameters"):
+    if tuned := given.get("trainingInput", {}).get("hyperparameters"):
         tuning.check(tuned)
     job = {**given, "jobId": job_id, "state": jobs.QUEUED, "createTime": format_timestamp(call.now)}
     name = join(project.name, "jobs", job_id)
-    record = Record(
-        name, "job", project.name, call.services.ids.uid(), job, call.now, hidden=_resumed(call, body, given)
-    )
+    hidden = {**_resumed(call, body, given), **_used(call, body)}
+    record = Record(name, "job", project.name, call.services.ids.uid(), job, call.now, hidden=hidden)
     try:
         call.tx.insert(record)
     except AlreadyExists:
@@ -115,6 +114,13 @@ def cancel_job(call: Call, _: CancelJobRequest) -> Empty:
         call.tx.update(record)
         job_logs.note(call.tx, record, call.now, record.body["errorMessage"], job_logs.WARNING)
     return Empty()
+
+
+def _used(call: Call, body: Job) -> dict[str, Any]:
+    """The model or version of a batch prediction, as it was authorized: by the project's id, not its number."""
+    batch = body.prediction_input
+    name = (batch.model_name or batch.version_name) if batch else ""
+    return {"model": canonical(name, call.services.snapshot)} if name else {}
 
 
 def _previous(body: Job) -> str:

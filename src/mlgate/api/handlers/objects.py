@@ -27,7 +27,6 @@ from mlgate.api.storage import (
     shown,
     without_nulls,
 )
-from mlgate.api.stored_objects import SETTABLE, bucket_of
 from mlgate.core.errors import ConditionNotMet, OutOfRange, TooLarge
 from mlgate.core.names import bucket_name, id_of
 from mlgate.core.storage import (
@@ -45,6 +44,7 @@ from mlgate.core.storage import (
 )
 from mlgate.core.wire import decode_base64, format_timestamp, page_token, parse_page_token
 from mlgate.ports import Blob, BlobWriter, StoredObject, Transaction
+from mlgate.stored_objects import SETTABLE, bucket_of
 
 _INLINE = 1 << 20
 _MAX_SOURCES = 32

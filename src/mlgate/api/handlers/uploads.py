@@ -37,7 +37,6 @@ from mlgate.api.storage import (
     parse_json,
     put,
 )
-from mlgate.api.stored_objects import bucket_of
 from mlgate.core.errors import Aborted, NotFound, TooLarge
 from mlgate.core.iam.principals import email_of
 from mlgate.core.names import bucket_name, id_of, join
@@ -53,6 +52,7 @@ from mlgate.core.storage import (
     refuse,
 )
 from mlgate.ports import Blob, Blobs, Record, Transaction
+from mlgate.stored_objects import bucket_of
 
 T = TypeVar("T")
 

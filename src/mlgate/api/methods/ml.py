@@ -136,7 +136,8 @@ ROWS: tuple[Method, ...] = (
            summary="Ask a running operation of a study to stop"),
     # ------------------------------------------------------------------------------------------------------- jobs
     Method(f"{_P}.jobs.create", POST, "v1/{parent=projects/*}/jobs", "ml.jobs.create", jobs.create_job,
-           takes=Job, gives=Job, audit=_WRITE, also=jobs.needs_of_job, summary="Run a training or batch prediction job"),
+           takes=Job, gives=Job, audit=_WRITE, also=jobs.needs_of_job,
+           summary="Run a training or batch prediction job"),
     Method(f"{_P}.jobs.get", GET, "v1/{name=projects/*/jobs/*}", "ml.jobs.get", jobs.get_job, gives=Job,
            summary="Read a job"),
     Method(f"{_P}.jobs.list", GET, "v1/{parent=projects/*}/jobs", "ml.jobs.list", jobs.list_jobs,

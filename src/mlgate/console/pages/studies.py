@@ -141,7 +141,8 @@ class StudyView:
         values = [line["metrics"][metric] for line in lines]
         options = {
             "parallelAxis": [
-                *({"dim": i, "name": axis["parameter"], "min": 0, "max": 1, "axisLabel": {"show": False}}
+                *({"dim": i, "name": axis["parameter"], "type": "value", "min": 0, "max": 1,
+                   "axisLabel": {"show": False}, "axisTick": {"show": False}}
                   for i, axis in enumerate(axes)),
                 {"dim": len(axes), "name": metric, "scale": True},
             ],
@@ -286,7 +287,8 @@ class StudyView:
                 ui.label(f"{len(rows)} trials").classes("hint search")
                 parts.button("Export CSV", lambda: ui.download.content(_csv(columns, rows), f"{id_of(self._name)}.csv"),
                              icon="download", kind="outline")  # fmt: skip
-            parts.table(columns, rows, key="id", label="Trials", slots={"state": parts.STATE_CELL})
+            shown = [{name: _rounded(value) for name, value in row.items()} for row in rows]
+            parts.table(columns, shown, key="id", label="Trials", slots={"state": parts.STATE_CELL})
 
     @staticmethod
     def _nothing() -> None:
@@ -307,6 +309,10 @@ def _row(trial: Json) -> parts.Row:
     }
     return {"id": int(id_of(trial["name"])), "state": state, "tone": parts.tone(state),
             "client": trial.get("clientId", ""), **measured, **found}  # fmt: skip
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _csv(columns: dict[str, str], rows: Sequence[parts.Row]) -> bytes:

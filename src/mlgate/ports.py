@@ -307,7 +307,8 @@ class ModelSpec:
 
     An empty `framework` is decided by the files, `CUSTOM` is a class of the user's own (option `prediction_class`),
     which may call this server as a service account (option `account`).
-    Option `packages` is a second directory, of the user's own code; `copy` one more, of the faster copy. `seconds` is how long one prediction may take.
+    Option `packages` is a second directory, of the user's own code; `copy` one more, of the faster copy. `seconds` is
+    how long one prediction may take.
     `scaling` may change while processes run.
     """
 
@@ -420,7 +421,7 @@ class Execution:
     files: tuple[tuple[str, str], ...] = ()
 
 
-#: What `JobRunner.look` may find. INVARIANT: STARTING is before any user code; an execution that is LOST began user code
+#: What `JobRunner.look` may find. INVARIANT: STARTING is before any user code; an execution that is LOST began it
 #: and nobody knows how that ended.
 ABSENT, STARTING, RUNNING, ENDED, LOST = "ABSENT", "STARTING", "RUNNING", "ENDED", "LOST"
 #: Why one ended that did not end by itself.
@@ -471,7 +472,7 @@ class JobRunner(Protocol):
         """What a task printed from a byte on: some whole lines, and where the next ones begin."""
 
     def metrics(self, key: str) -> bytes:
-        """The file that CLOUD_ML_HP_METRIC_FILE names, as it is now: cloudml-hypertune writes its last entries there."""
+        """The file that CLOUD_ML_HP_METRIC_FILE names, as it is now: cloudml-hypertune keeps its last entries there."""
 
     def made(self, key: str, name: str) -> BinaryIO | None:
         """A file that it put into its working folder; None where there is none. What is in it is a stranger's word."""

@@ -1,4 +1,4 @@
-"""What stored records look like from outside: the JSON that shows a model, version or job, and the fact that serves them.
+"""What stored records look like from outside: the JSON that shows a model, version or job, and the fact that serves it.
 
 Used by the API, which answers with these, and by the worker, which ends operations with them.
 """

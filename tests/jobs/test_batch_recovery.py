@@ -1,4 +1,4 @@
-"""kill -9 anywhere while a batch prediction runs: it goes on from its finished shards and no instance is written twice."""
+"""kill -9 anywhere while a batch prediction runs: it goes on from its finished shards and writes no instance twice."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchLab]:
         lab = BatchLab(api, "batch-recovery")
         lab.make()
         lab.put_models()
-        lab.slow = lab.deploy_custom("slow", SLOW, "Slow")  # type: ignore[attr-defined]
-        # A gzip file is never cut, and a shard has room for several small ones: these are told to be large.
+        lab.deploy_custom("slow", SLOW, "Slow")
+        # as large as the smallest shard, for the most part of empty lines
         for n in range(6):
             rows = [f"{n}-{row}" for row in range(ROWS)]
             rows[5] = "bad"
@@ -58,7 +58,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchLab]:
 
 
 def begin(lab: BatchLab) -> str:
-    return lab.begin(f"gs://{lab.bucket}/rows/*", dataFormat="TEXT", versionName=lab.slow, batchSize="1")  # type: ignore[attr-defined]
+    return lab.begin(f"gs://{lab.bucket}/rows/*", dataFormat="TEXT", modelName=f"{lab.path[4:]}/models/slow", batchSize="1")
 
 
 def check(lab: BatchLab, job_id: str) -> None:

@@ -1,8 +1,8 @@
 """Batch prediction: what a job must say, which objects it reads, and into which shards they are cut.
 
-A shard is what is computed, kept and counted as one: parts of input objects, about as large as SHARD_BYTES. Lines can be
-cut anywhere, since a line belongs to the part in which it begins (`adapters/runtimes/batch.py`); records and whatever is
-compressed cannot. The number of shards is known from the start, so a result's name is, too.
+A shard is what is computed, kept and counted as one: parts of input objects, SHARD_BYTES at most where they can be cut.
+Lines can be cut anywhere, since a line belongs to the part in which it begins (`adapters/runtimes/formats.py`); records
+and whatever is compressed cannot. The number of shards is known from the start, so a result's name is, too.
 
 Copied behaviour: `GoogleCloudMlV1__PredictionInput` of the ml v1 API. Its own extensions here: every framework, and CSV
 (rows without a header) and TEXT (an instance a line) as input.
@@ -29,8 +29,8 @@ UNSPECIFIED = "DATA_FORMAT_UNSPECIFIED"
 DEFAULT_WORKERS = 10
 MOST_PATHS, MOST_INPUTS = 1000, 10_000
 MOST_WORKERS, MOST_BATCH = 1000, 1 << 20
-#: How much is done again, at most, after a process was killed; less where several could share the work.
-SHARD_BYTES, LEAST_SHARD_BYTES = 64 << 20, 4 << 20
+#: How much is done again, at most, after a process was killed; less where several can share the work, evenly.
+SHARD_BYTES, LEAST_SHARD_BYTES, SHARDS_PER_WORKER = 64 << 20, 4 << 20, 4
 _SOURCES = {
     "modelName": (r"projects/[^/]+/models/[^/]+", "projects/PROJECT/models/MODEL"),
     "versionName": (r"projects/[^/]+/models/[^/]+/versions/[^/]+", "projects/PROJECT/models/MODEL/versions/VERSION"),
@@ -134,7 +134,7 @@ def can_be_cut(data_format: str, name: str) -> bool:
 def shards(inputs: Sequence[tuple[int, bool]], workers: int) -> list[list[Part]]:
     """The shards of inputs that are so large and can be cut, or not, for so many workers; at least one."""
     total = sum(size for size, _ in inputs)
-    wanted = min(SHARD_BYTES, max(LEAST_SHARD_BYTES, -(-total // max(workers, 1))))
+    wanted = min(SHARD_BYTES, max(LEAST_SHARD_BYTES, -(-total // (SHARDS_PER_WORKER * max(workers, 1)))))
     found: list[list[Part]] = [[]]
     room = wanted
     for number, (size, is_cut) in enumerate(inputs):

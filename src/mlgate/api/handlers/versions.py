@@ -29,7 +29,8 @@ _MASK = (
 _LATER_MASK = ("predictionClass", "packageUris")
 _KEPT = (
     "description", "deployment_uri", "runtime_version", "python_version", "framework", "labels", "machine_type",
-    "auto_scaling", "manual_scaling", "prediction_class", "package_uris", "service_account", "explanation_config", "faster_copy",
+    "auto_scaling", "manual_scaling", "prediction_class", "package_uris", "service_account", "explanation_config",
+    "faster_copy",
 )  # fmt: skip
 
 

@@ -134,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return False
+        if self.parser.should_upgrade():
+            return False
         lengths = [value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
         return len(lengths) == 1 and lengths[0].isdigit() and 0 < int(lengths[0]) <= MAX_SHORT
 

@@ -1,7 +1,7 @@
 """How fast the console's pages load, beside a bare page of the same toolkit: `python -m bench.console` prints a table.
 
-Each round opens each page in a new browser context (cold) and reloads it (warm), the pages in turn; medians are told.
-Needs Chromium.
+Each round opens each page in a new browser context (cold) and reloads it (warm), the pages in turn; then it clicks: on
+the bare page's button, which makes a label, and on Add in the Permissions tab. Medians are told. Needs Chromium.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.console.conftest import ARGUMENTS
 from tests.console.people import ConsoleServer, fill
@@ -28,6 +28,7 @@ from nicegui import ui
 @ui.page("/")
 def page():
     ui.table(columns=[{{"name": "a", "label": "A", "field": "a"}}], rows=[{{"a": "seen"}}], row_key="a")
+    ui.button("Add", on_click=lambda: ui.label("made").classes("made"))
 ui.run(port={_PORT}, reload=False, show=False, show_welcome_message=False)
 """
 
@@ -61,7 +62,8 @@ def _measure(browser: Browser, server: ConsoleServer) -> None:
         "a study's progress": (f"{base}/locations/us-central1/studies/tuning", "text=Best so far"),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in pages}
-    for _ in range(ROUNDS):
+    clicks: dict[str, list[tuple[float, float]]] = {"bare NiceGUI page": [], "sharing a model": []}
+    for number in range(ROUNDS):
         for name, (url, seen) in pages.items():
             context = browser.new_context(storage_state=state)
             page = context.new_page()
@@ -69,11 +71,41 @@ def _measure(browser: Browser, server: ConsoleServer) -> None:
             cold = _timed(lambda u=url, s=seen, p=page: (p.goto(u), p.locator(s).first.wait_for()))  # type: ignore[misc]
             warm = _timed(lambda s=seen, p=page: (p.reload(), p.locator(s).first.wait_for()))  # type: ignore[misc]
             times[name].append((cold, warm))
+            if "bare" in name:
+                clicks["bare NiceGUI page"].append(_clicked(page, ".made", ".made"))
+            elif "permissions" in name:
+                member = f"user:guest{number}@example.com"
+                page.get_by_label("Add members").fill(member)
+                row = f'[data-member="{member}"]'
+                clicks["sharing a model"].append(_clicked(page, row, f"{row}:not(.member-new)"))
             context.close()
-    print("| page | cold, s | warm, s |\n| --- | --- | --- |")
-    for name, pairs in times.items():
-        cold, warm = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"| {name} | {cold:.2f} | {warm:.2f} |")
+    _print(("page", "cold, s", "warm, s"), times, ".2f")
+    _print(("a click", "shown, ms", "confirmed by the server, ms"), clicks, ".0f")
+
+
+def _clicked(page: Page, shown: str, confirmed: str) -> tuple[float, float]:
+    """Milliseconds from a click on Add until the page shows it, and until it shows what the server said."""
+    times = page.evaluate(_CLICK, [shown, confirmed])
+    return times[0], times[1]
+
+
+_CLICK = """selectors => new Promise(done => {
+  const times = [], began = performance.now();
+  new MutationObserver((_, watch) => {
+    while (times.length < selectors.length && document.querySelector(selectors[times.length]))
+      times.push(performance.now() - began);
+    if (times.length == selectors.length) { watch.disconnect(); done(times); }
+  }).observe(document.body, {subtree: true, childList: true, attributes: true});
+  [...document.querySelectorAll("button")].find(button => button.innerText.trim() == "Add").click();
+})"""
+
+
+def _print(head: tuple[str, str, str], found: dict[str, list[tuple[float, float]]], form: str) -> None:
+    print(f"| {' | '.join(head)} |\n| --- | --: | --: |")
+    for name, pairs in found.items():
+        first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print(f"| {name} | {first:{form}} | {second:{form}} |")
+    print()
 
 
 def _signed_in(browser: Browser, server: ConsoleServer) -> dict:  # type: ignore[type-arg]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from mlgate import app
 from mlgate.ports import Record
+from mlgate.settings import Settings
 from tests.harness import OWNER, PROJECT, Server, mlgate
 from tests.http.people import Api, writing
 
@@ -26,6 +29,9 @@ MODELS = {
     "churn": ("Who leaves next month", {"team": "red", "stage": "test"}),
     "prices": ("House prices in euro", {}),
 }
+A_VERSION = {
+    "name": "v1", "deploymentUri": "gs://ada-models/cancer/v1", "runtimeVersion": "2.11", "pythonVersion": "3.7"
+}  # fmt: skip
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 
@@ -37,6 +43,11 @@ class ConsoleServer(Server):
     @property
     def console(self) -> str:
         return str(json.loads((self.data_dir / "ready.json").read_text())["console"])
+
+    def link(self, principal: str, seconds: float = 3600) -> str:
+        """As `login_link`, without the command line, which takes a second to start."""
+        code = app.login_code(Settings(data_dir=str(self.data_dir)), principal, seconds)
+        return f"{self.console}/sign-in#code={code}"
 
     def login_link(self, principal: str, *more: str) -> str:
         done = mlgate("admin", "login-link", principal, "--data-dir", str(self.data_dir), *more)
@@ -50,9 +61,7 @@ def fill(server: Server) -> None:
             api.done(OWNER, "POST", f"{P}/models", {"name": name, "description": about, "labels": labels})
         api.done(OWNER, "POST", f"/storage/v1/b?project={PROJECT}", {"name": "ada-models"})
         upload(api, "ada-models", "cancer/v1/model.joblib", a_model())
-        version = {"name": "v1", "deploymentUri": "gs://ada-models/cancer/v1", "runtimeVersion": "2.11",
-                   "pythonVersion": "3.7"}  # fmt: skip
-        api.done(OWNER, "POST", f"{P}/models/cancer/versions", version)
+        api.done(OWNER, "POST", f"{P}/models/cancer/versions", A_VERSION)
         group = api.done(
             OWNER, "POST", "/v1/groups?initialGroupConfig=WITH_INITIAL_OWNER",
             {"groupKey": {"id": "team@example.com"}, "displayName": "Team"},
@@ -81,11 +90,20 @@ A_JOB: dict[str, Any] = {
 
 
 def upload(api: Api, bucket: str, name: str, content: bytes) -> None:
-    headers = {"Authorization": f"Bearer {api.server.token()}", "Content-Type": "application/octet-stream"}
+    api.sign_in([OWNER])
+    headers = {"Authorization": f"Bearer {api.bearers[OWNER]}", "Content-Type": "application/octet-stream"}
     path = f"/upload/storage/v1/b/{bucket}/o"
     api.client.post(
         path, params={"uploadType": "media", "name": name}, content=content, headers=headers
     ).raise_for_status()
+
+
+def wait_until_ready(api: Api, model: str) -> None:
+    until = time.monotonic() + PATIENCE / 1000
+    while (version := api.done(OWNER, "GET", f"{P}/models/{model}/versions/v1"))["state"] != "READY":
+        assert version["state"] == "CREATING", version
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def a_model() -> bytes:
@@ -166,6 +184,12 @@ class Person:
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=name, exact=True)
 
+    def tick(self, name: str) -> None:
+        """Tick a checkbox, which shows it when the console has heard of it."""
+        box = self.page.get_by_role("checkbox", name=name, exact=True)
+        box.click()
+        expect(box).to_be_checked()
+
     def told(self) -> Any:
         return self.page.locator(".told")
 
@@ -186,7 +210,7 @@ def someone(browser: Browser, server: ConsoleServer, principal: str = OWNER, **o
     page.on("console", lambda m: person.complaints.append(m.text) if m.type == "error" else None)
     page.on("request", lambda r: person.strangers.append(r.url) if _is_stranger(r.url, host) else None)
     try:
-        page.goto(server.login_link(principal))
+        page.goto(server.link(principal))
         page.wait_for_url(lambda url: "/sign-in" not in url)
         yield person
     finally:

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from mlgate.console.sessions import Sessions
 from tests.console.people import ConsoleServer, someone
 from tests.harness import OWNER, PROJECT
+from tests.http.people import tokens
 
 ENDED = "Your session has ended"
 
@@ -45,7 +46,7 @@ def test_a_link_signs_in_once_and_leaves_no_trace(console: ConsoleServer, browse
 
 def test_a_pasted_token_signs_in_and_signing_out_ends_it(console: ConsoleServer, browser: Browser) -> None:
     context = browser.new_context()
-    page, token = context.new_page(), console.token(OWNER, "3000s")
+    page, token = context.new_page(), tokens(console, [OWNER])[OWNER]
     page.goto(f"{console.console}/projects/{PROJECT}/storage")
     page.get_by_label("Access token").fill("nonsense")
     page.get_by_role("button", name="Sign in").click()
@@ -68,7 +69,7 @@ def test_a_pasted_token_signs_in_and_signing_out_ends_it(console: ConsoleServer,
 
 def test_the_end_of_a_token_is_told_on_the_page(console: ConsoleServer, browser: Browser) -> None:
     context = browser.new_context()
-    page, token = context.new_page(), console.token(OWNER, "2900s")
+    page, token = context.new_page(), tokens(console, [OWNER])[OWNER]
     page.goto(f"{console.console}/sign-in?next=/projects/{PROJECT}/models?selected=cancer%26panel=permissions")
     page.get_by_label("Access token").fill(token)
     page.get_by_role("button", name="Sign in").click()
@@ -83,7 +84,7 @@ def test_the_end_of_a_token_is_told_on_the_page(console: ConsoleServer, browser:
 
 def test_a_session_ends_when_its_token_does(console: ConsoleServer, browser: Browser) -> None:
     page = browser.new_page()
-    page.goto(console.login_link(OWNER, "--lifetime", "8s"))
+    page.goto(console.link(OWNER, 2))
     over = page.get_by_text(ENDED).or_(page.get_by_role("heading", name="Sign in to mlgate"))
     expect(over).to_be_visible()
     page.reload()
@@ -114,7 +115,7 @@ def test_nobody_gets_in_without_a_session_or_from_another_site(console: ConsoleS
         for origin in (elsewhere, {"Origin": "null"}, {}):
             assert http.post("/sign-in", data={"token": "x"}, headers=origin).status_code == 403
         for target in ("//evil.example", "https://evil.example", "/\\evil.example"):
-            token = {"token": console.token(), "next": target}
+            token = {"token": tokens(console, [OWNER])[OWNER], "next": target}
             answer = http.post("/sign-in", data=token, headers={"Origin": console.console})
             assert (answer.status_code, answer.headers["location"]) == (303, "/")
         headers = http.get("/sign-in").headers

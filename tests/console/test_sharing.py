@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.console.people import BOB, MALLORY, MODELS, PATIENCE, ConsoleServer, P, Person, someone
+from tests.console.people import BOB, MALLORY, MODELS, ConsoleServer, P, Person, someone, wait_until_ready
 from tests.harness import OWNER, PROJECT
 from tests.http.people import Api
 
@@ -23,15 +22,13 @@ def test_sharing_models_as_the_guide_tells_it(console: ConsoleServer, browser: B
     pictures = Path(os.environ.get("MLGATE_PICTURES") or tmp_path)
     pictures.mkdir(parents=True, exist_ok=True)
     with Api(console) as api, someone(browser, console) as ada:
-        _wait_until_ready(api)
-        page = ada.page
-        page.wait_for_url("**/models")
-        ada.settle()
+        wait_until_ready(api, "cancer")
+        page = ada.go(f"/projects/{PROJECT}/models")
         ada.shot(pictures / "1-models.png")
 
         # several models, each with a checkbox that says its name
         for model in ("cancer", "churn"):
-            page.get_by_role("checkbox", name=model).check()
+            ada.tick(model)
         ada.button("Show Info Panel").click()
         panel = page.get_by_role("complementary", name="Info panel")
         expect(panel.get_by_role("tab", name="Permissions")).to_be_visible()
@@ -113,13 +110,13 @@ def test_sharing_models_as_the_guide_tells_it(console: ConsoleServer, browser: B
 
 def _uses_the_model(bob: Person) -> None:
     page = bob.page
-    page.get_by_label("Project", exact=True).last.fill(PROJECT)  # no project is his, so none is listed
+    page.get_by_placeholder("demo-project").fill(PROJECT)  # no project is his, so none is listed
     bob.button("Open").click()
     page.wait_for_url("**/models")
     expect(page.get_by_role("link", name="cancer")).to_be_visible()
     expect(page.get_by_role("link", name="prices")).to_have_count(0)
     expect(page.get_by_text("ml.models.list")).to_be_visible()  # why he does not see all
-    page.get_by_role("checkbox", name="cancer").check()
+    bob.tick("cancer")
     bob.button("Show Info Panel").click()
     expect(page.get_by_role("alert")).to_contain_text("Permission 'ml.models.getIamPolicy' denied")
     expect(page.get_by_label("Add members")).to_be_hidden()
@@ -180,11 +177,3 @@ def _policy(api: Api, model: str) -> dict:  # type: ignore[type-arg]
 def _members(api: Api, model: str, role: str) -> set[str]:
     bindings = _policy(api, model).get("bindings", ())
     return {member for b in bindings if b["role"] == role and "condition" not in b for member in b["members"]}
-
-
-def _wait_until_ready(api: Api) -> None:
-    until = time.monotonic() + PATIENCE / 1000
-    while (version := api.done(OWNER, "GET", f"{P}/models/cancer/versions/v1"))["state"] != "READY":
-        assert version["state"] == "CREATING", version
-        assert time.monotonic() < until
-        time.sleep(0.2)

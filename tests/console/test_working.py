@@ -12,8 +12,11 @@ from tests.http.people import Api
 
 
 def test_a_model_is_made_and_deployed_from_files(console: ConsoleServer, browser: Browser) -> None:
+    with Api(console) as api:
+        api.new_project("new-lab")
     with someone(browser, console) as ada:
-        page = ada.go(f"/projects/{PROJECT}/models")
+        page = ada.go("/projects/new-lab/models")
+        expect(page.get_by_text("No models yet")).to_be_visible()
         ada.button("New model").click()
         page.get_by_label("Name", exact=True).fill("not a name")
         ada.button("Create").click()
@@ -24,8 +27,9 @@ def test_a_model_is_made_and_deployed_from_files(console: ConsoleServer, browser
         page.wait_for_url("**/models/dropped")
         expect(page.get_by_text("No versions yet")).to_be_visible()
         for version in ("v1", "v2"):
-            ada.go(f"/projects/{PROJECT}/models/dropped")
+            ada.go("/projects/new-lab/models/dropped")
             ada.button("Deploy a version").click()
+            expect(page.get_by_label("Bucket for the files")).to_have_value("new-lab-models")  # made for the first one
             page.get_by_label("Version", exact=True).fill(version)
             file = {"name": "model.joblib", "mimeType": "application/octet-stream", "buffer": a_model()}
             page.locator("input[type=file]").set_input_files([file])  # type: ignore[list-item]
@@ -103,9 +107,9 @@ def test_groups_accounts_roles_and_questions(console: ConsoleServer, browser: Br
         assert '"private_key"' in Path(download.value.path()).read_text()
         ada.button("I have it").click()
         ada.button(f"Disable {email}").click()
-        expect(page.get_by_text("DISABLED")).to_be_visible()
+        expect(page.get_by_text("DISABLED", exact=True)).to_be_visible()
         ada.button(f"Enable {email}").click()
-        expect(page.get_by_text("ENABLED")).to_be_visible()
+        expect(page.get_by_text("ENABLED", exact=True)).to_be_visible()
 
         ada.go(f"/projects/{PROJECT}/access?tab=roles")
         ada.button("New custom role").click()

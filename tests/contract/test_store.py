@@ -346,13 +346,18 @@ def test_objects_are_listed_by_prefix(store: SqlStore, prefix: str, found: list[
         assert [o.name for o in tx.list_objects("bucket", prefix=prefix)] == found
 
 
-def test_blobs_in_use_are_those_of_objects_and_of_deployed_versions(store: SqlStore) -> None:
+def test_blobs_in_use_are_those_of_objects_of_deployed_versions_and_of_jobs(store: SqlStore) -> None:
     version = record("projects/p/models/m/versions/v", kind="version", parent="projects/p/models/m")
     version.hidden = {"files": [{"path": "model.joblib", "digest": "d2", "size": 1}]}
     with store.write() as tx:
         tx.put_object(StoredObject("bucket", "a", 1, "d1", 1, {}))
         tx.insert(version)
         assert tx.blob_digests() == {"d1", "d2"}
+        job = record("projects/p/jobs/j", kind="job", parent="projects/p")
+        job.hidden = {"files": [{"digest": "d3"}]}
+        tx.insert(job)
+        assert tx.blob_digests() == {"d1", "d2", "d3"}
+        tx.delete(job.name)
         assert tx.delete_object("bucket", "a")
         assert not tx.delete_object("bucket", "a")
         assert tx.blob_digests() == {"d2"}

@@ -122,8 +122,11 @@ def test_input_is_read_as_the_proto3_mapping_says(api: Api, body: dict[str, Any]
 
 def test_enums_are_accepted_by_number_and_int64_as_string_or_number(api: Api) -> None:
     for number in ("5", 5):
-        body = {"jobId": "j", "predictionInput": {"uri": "gs://some-bucket/x", "batchSize": number, "dataFormat": 1}}
-        assert api(ADA, "POST", f"{P}/jobs", body).status_code == 501
+        given = {"uri": "gs://some-bucket/x", "batchSize": number, "dataFormat": 1, "region": "us-central1",
+                 "inputPaths": ["gs://some-bucket/*"], "outputPath": "gs://some-bucket/out"}  # fmt: skip
+        body = {"jobId": f"j_{type(number).__name__}", "predictionInput": given}
+        made = api.done(ADA, "POST", f"{P}/jobs", body)["predictionInput"]
+        assert (made["batchSize"], made["dataFormat"]) == ("5", "JSON")
     for wrong in ({"batchSize": "five"}, {"batchSize": 2**63}, {"batchSize": 1.5}, {"dataFormat": 99}, {"uri": 7}):
         refused(api(ADA, "POST", f"{P}/jobs", {"jobId": "j", "predictionInput": wrong}))
 

@@ -411,6 +411,10 @@ def _jobs(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:
     yield Attempt({}, {"jobId": MINE, "trainingInput": job})
     for n, account in enumerate(attack.find("serviceAccount")):
         yield Attempt({}, {"jobId": f"acting{n}", "trainingInput": {**job, "serviceAccount": id_of(account)}})
+    data = {"dataFormat": "JSON", "inputPaths": ["gs://alpha-bucket/*"], "outputPath": "gs://alpha-bucket/out"}
+    for n, model in enumerate(attack.find("model")):
+        given = {**data, "region": "us-central1", "modelName": model}
+        yield Attempt({}, {"jobId": f"using{n}", "predictionInput": given})
 
 
 def _new_projects(attack: Attack, path: dict[str, str]) -> Iterator[Attempt]:

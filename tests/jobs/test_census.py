@@ -1,5 +1,5 @@
 """The guide's story of jobs, on the command line: a packaged program is tried at home, submitted, tuned over 12 trials,
-its best model deployed from its job directory and asked."""
+its best model deployed from its job directory and asked, by one call and by a job."""
 
 from __future__ import annotations
 
@@ -109,8 +109,16 @@ def test_it_is_submitted_watched_tuned_deployed_and_asked(ada: CommandLine, data
     (tmp_path / "people.json").write_text("[60, 16, 60, 0, 1, 0]\n[18, 5, 20, 0, 0, 0]\n")
     answer = ada.ok("predict", "--model", "census", "--json-instances", str(tmp_path / "people.json"))
     assert answer.yaml["predictions"] == [">50K", "<=50K"]
+
+    ada.ok("storage", "cp", str(tmp_path / "people.json"), f"gs://{BUCKET}/people/1.json")
+    said = ada.ok("jobs", "submit", "prediction", "census_all", "--model", "census", "--data-format", "json",
+                  "--input-paths", f"gs://{BUCKET}/people/*.json", "--output-path", f"gs://{BUCKET}/predicted",
+                  "--stream-logs").stdout  # fmt: skip
+    assert "1 of 1 shards are done: 2 predictions, 0 errors." in said
+    results = ada.ok("storage", "cat", f"gs://{BUCKET}/predicted/prediction.results-00000-of-00001").stdout
+    assert results == '">50K"\n"<=50K"\n'
     listed = ada.ok("jobs", "list", "--filter", "jobId:census*").stdout
-    assert listed.count("SUCCEEDED") == 2
+    assert listed.count("SUCCEEDED") == 3
 
 
 def test_what_is_wrong_is_said_before_anything_is_sent(ada: CommandLine, tmp_path: Path) -> None:

@@ -236,6 +236,19 @@ def test_the_file_of_metrics_is_read_as_it_is(case: Case) -> None:
     assert case.runner.metrics("never-was") == b""
 
 
+def test_what_it_made_can_be_read_and_a_link_is_nothing(case: Case) -> None:
+    execution = case.started("report", "one\ntwo\n")
+    case.until(execution, ENDED)
+    file = case.runner.made(execution.key, "metrics")
+    assert file is not None
+    with file:
+        assert file.read() == b"one\ntwo\n"
+    assert case.runner.made(execution.key, "nothing") is None
+    assert case.runner.made("never-was", "metrics") is None
+    (case.root / "jobs" / execution.key / "work" / "link").symlink_to("/etc/passwd")
+    assert case.runner.made(execution.key, "link") is None
+
+
 def test_what_is_forgotten_is_gone_and_ended(case: Case) -> None:
     execution = case.started("sleep", "600")
     case.until_line(execution, "hello 0")

@@ -167,7 +167,7 @@ def test_every_role_may_do_exactly_what_the_golden_tables_say(world: World) -> N
         response = ask(world, caller, row, resources)
         asked += 1
         allowed = expected(world.catalogue, caller, row, is_own)
-        code = (501 if "+" in row.on else 400) if allowed else 403
+        code = 400 if allowed else 403
         status = error_of(response)["status"]
         if response.status_code != code or (status == "PERMISSION_DENIED") is allowed:
             whose = "own" if is_own else "someone else's"

@@ -35,6 +35,10 @@ class Model(tf.Module):
     def squares(self, x, z, name):
         return {"y": tf.reduce_sum(x * x, 1) + x[:, 0] * z}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="record")])
+    def measured(self, record):
+        return {"size": tf.strings.length(record), "record_bytes": record}
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def failing(self, x):
         with tf.control_dependencies([tf.debugging.assert_less(x, 10.0, message="too large")]):
@@ -50,5 +54,9 @@ several = {name: getattr(model, name) for name in ("keyed", "failing", "uneven")
 tf.saved_model.save(model, os.path.join(sys.argv[1], "one"), signatures={"only": model.linear})
 tf.saved_model.save(model, os.path.join(sys.argv[1], "many"), signatures={"serving_default": model.linear, **several})
 tf.saved_model.save(model, os.path.join(sys.argv[1], "squares"), signatures={"squares": model.squares})
+tf.saved_model.save(model, os.path.join(sys.argv[1], "records"), signatures={"measured": model.measured})
+with tf.io.TFRecordWriter(os.path.join(sys.argv[1], "two.tfrecord")) as writer:
+    writer.write(b"one")
+    writer.write(b"\xff\x00")
 keras = tf.keras.Sequential([tf.keras.layers.Input((3,)), tf.keras.layers.Dense(2, activation="softmax", name="out")])
 keras.export(os.path.join(sys.argv[1], "keras"))

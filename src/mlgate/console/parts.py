@@ -158,14 +158,14 @@ def tone(text: str) -> str:
     return _TONES.get(text, "plain")
 
 
-async def asked(title: str, text: str, deed: str) -> bool:
-    """Whether the person really wants it."""
+async def asked(title: str, text: str, deed: str, no: str = "Cancel") -> bool:
+    """Whether the person really wants it; `no` is the button of whoever does not."""
     with ui.dialog() as dialog, ui.card().classes("card dialog"):
         dialog.props["aria-label"] = title
         ui.label(title).classes("title-3")
         ui.label(text)
         with ui.row().classes("actions"):
-            button("Cancel", lambda: dialog.submit(False))
+            button(no, lambda: dialog.submit(False))
             button(deed, lambda: dialog.submit(True), kind="unelevated").props("color=bad text-color=on-bad")
     answer = bool(await dialog)
     dialog.delete()
@@ -235,8 +235,10 @@ def size(number: int) -> str:
     return f"{value:.1f} TiB"
 
 
-async def polled(look: Callable[[], Awaitable[bool]], where: ui.element, every: float = 1.0) -> None:
+async def polled(
+    look: Callable[[], Awaitable[bool]], where: ui.element, every: float = 1.0, slowest: float = 10.0
+) -> None:
     """Look again and again, until it says that there is nothing more to see or its part of the page is gone."""
     while not where.is_deleted and await look():
         await asyncio.sleep(every)
-        every = min(every * 1.3, 10.0)
+        every = min(every * 1.3, slowest)

@@ -54,23 +54,24 @@ _3_0 = {
 _STORAGE = {"google-cloud-storage": "3.17.1", "gcsfs": "2026.10.1"}
 #: TensorFlow 2.11 needs protobuf 3, with which gcsfs from the end of 2025 on does not import.
 _STORAGE_PROTOBUF_3 = {**_STORAGE, "gcsfs": "2025.9.0"}
-#: What makes and runs faster copies. The converters write booleans where protobuf 7 wants integers.
-_COPIES = {"onnxmltools": "1.16.0", "protobuf": "6.33.6"}
-_COPIES_2_11 = {"onnx": "1.17.0", "onnxruntime": "1.23.2", "skl2onnx": "1.16.0", **_COPIES}
-_COPIES_2_12 = _COPIES_3_0 = {"onnx": "1.23.2", "onnxruntime": "1.31.1", "skl2onnx": "1.20.0", **_COPIES}
+#: What makes and runs faster copies. The converters write booleans where protobuf 7 wants integers. 2.11 has none of
+#: it: the last onnxruntime for its Python ends a process that cannot read /proc/cpuinfo, as in the sandbox.
+_COPIES = {
+    "onnx": "1.23.2", "onnxmltools": "1.16.0", "onnxruntime": "1.31.1", "protobuf": "6.33.6", "skl2onnx": "1.20.0",
+}  # fmt: skip
 
 CATALOGUE = (
-    Runtime("3.0", "3.0", "3.11", _TABULAR, _3_0, _STORAGE | _COPIES_3_0),
+    Runtime("3.0", "3.0", "3.11", _TABULAR, _3_0, _STORAGE | _COPIES),
     Runtime(
         "3.0-tensorflow", "3.0", "3.11", _TENSORFLOW,
         {"tensorflow-cpu": "2.21.0", **_3_0}, {"tensorboard": "2.21.0", **_STORAGE},
     ),
-    Runtime("2.12", "2.12", "3.11", _TABULAR, _2_12, _STORAGE | _COPIES_2_12),
+    Runtime("2.12", "2.12", "3.11", _TABULAR, _2_12, _STORAGE | _COPIES),
     Runtime(
         "2.12-tensorflow", "2.12", "3.11", _TENSORFLOW,
         {"tensorflow-cpu": "2.12.1", **_2_12}, {"tensorboard": "2.12.3", **_STORAGE},
     ),
-    Runtime("2.11", "2.11", "3.10", _TABULAR, _2_11, _STORAGE | _COPIES_2_11),
+    Runtime("2.11", "2.11", "3.10", _TABULAR, _2_11, _STORAGE),
     Runtime(
         "2.11-tensorflow", "2.11", "3.10", _TENSORFLOW,
         {"tensorflow-cpu": "2.11.1", **_2_11}, {"tensorboard": "2.11.2", **_STORAGE_PROTOBUF_3},

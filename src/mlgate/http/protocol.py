@@ -7,17 +7,22 @@ and dropped: a header that comes behind the body is none.
 **The short way**: a prediction whose length is declared is not passed through ASGI but handed to the application whole,
 as soon as its last byte is here, and its answer goes out in one write; ASGI's messages, its events and timers are more
 than half of what such a request costs. It goes through the same door as every other (`App.answer`). Whatever is unusual
-about a request, a query, a chunked or large body, a pipeline, sends it the long way.
+about a request, a query, a chunked or large body, a pipeline, sends it the long way. Requests that came in one turn of
+the event loop are begun together in the next: one look at the store's revision serves them all (`api/dispatch.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlgate.http.asgi import App, ClientGone
+
+log = structlog.get_logger("mlgate.http")
 
 MAX_HEAD, HEAD_SECONDS = 64 << 10, 30.0
 #: Longer bodies go the long way, which reads them no faster than they are used.
@@ -36,15 +41,63 @@ _NOBODY = _Event()
 
 
 class _Short:
-    """A request on the short way, in the place where uvicorn keeps its cycle of request and response."""
+    """A request on the short way, in the place where uvicorn keeps its cycle of request and response.
 
-    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+    It drives its own coroutine, as a task would: a step for each future that the coroutine waits for. That saves what
+    tasks are for and a prediction has no use for. What needs a task (a time-out) makes one.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "body", "coroutine", "disconnected", "keep_alive", "message_event", "more_body", "protocol",
+        "response_complete",
+    )  # fmt: skip
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self.protocol = protocol
         self.body: list[bytes] = []
         self.disconnected = self.response_complete = False
         self.keep_alive = self.more_body = True
         self.message_event = _NOBODY
+        self.coroutine: Coroutine[Any, Any, bytes]
+
+    def step(self, _: object = None) -> None:
+        """Go on until the next future, or to the end."""
+        try:
+            future = self.coroutine.send(None)
+        except StopIteration as end:
+            self.protocol.answered(self, end.value)
+        except ClientGone:
+            self.protocol.answered(self, b"")
+        except Exception:  # the application answers its own faults; this is the last resort
+            log.exception("fault on the short way")
+            self.protocol.answered(self, b"")
+        else:
+            future._asyncio_future_blocking = False  # as asyncio.Task takes it
+            future.add_done_callback(self.step)
+
+    def cancel(self, _: object = None) -> None:
+        """As of a task: the server stops and has waited long enough."""
+        self.protocol.transport.abort()
+
+
+class _Begin:
+    """Begins the requests of one turn of the event loop in the next one."""
+
+    def __init__(self) -> None:
+        self._arrived: list[_Short] = []
+
+    def add(self, loop: asyncio.AbstractEventLoop, short: _Short) -> None:
+        if not self._arrived:
+            loop.call_soon(self._run)
+        self._arrived.append(short)
+
+    def _run(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        for short in arrived:
+            short.step()
+
+
+_BEGIN = _Begin()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -94,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_short():
-            self.cycle = _Short()
+            self.cycle = _Short(self)
         else:
             super().on_headers_complete()
 
@@ -116,9 +169,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if type(self.cycle) is not _Short:
             super().on_message_complete()
         elif not self.transport.is_closing():
-            task = self.loop.create_task(self._answer(self.cycle, self.url, self.headers))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            short: _Short = self.cycle
+            body = short.body[0] if len(short.body) == 1 else b"".join(short.body)
+            short.body.clear()
+            short.coroutine = self.app.answer_whole(
+                self.url, self.headers, body, self.scheme or "http", self.server, self.server_state.default_headers
+            )
+            self.tasks.add(short)  # type: ignore[arg-type]
+            _BEGIN.add(self.loop, short)
 
     # ------------------------------------------------------------------------------------------------- the short way
 
@@ -139,18 +197,13 @@ class BoundedProtocol(HttpToolsProtocol):
         lengths = [value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
         return len(lengths) == 1 and lengths[0].isdigit() and 0 < int(lengths[0]) <= MAX_SHORT
 
-    async def _answer(self, short: _Short, url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        body = short.body[0] if len(short.body) == 1 else b"".join(short.body)
-        short.body.clear()
-        try:
-            answer = await self.app.answer_whole(
-                url, headers, body, self.scheme or "http", self.server, self.server_state.default_headers
-            )
-            if self.flow.write_paused:
-                await self.flow.drain()
-        except ClientGone:
-            return
+    def answered(self, short: _Short, answer: bytes) -> None:
+        """Write the answer; without one there is nobody to answer, or nothing to say."""
+        self.tasks.discard(short)
         if short.disconnected or self.transport.is_closing():
+            return
+        if not answer:
+            self.transport.abort()
             return
         self.transport.write(answer)
         short.response_complete = True

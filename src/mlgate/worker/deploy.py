@@ -208,7 +208,10 @@ class Deployer:
         scratch.mkdir(parents=True, mode=0o755)
         try:
             made = scratch / "model.onnx"
-            framework, said = self._trying(version, environment, lambda spec: self.loader.copy(spec, made))
+            try:
+                framework, said = self._trying(version, environment, lambda spec: self.loader.copy(spec, made))
+            except FailedPrecondition as error:  # the model's fault, which loading will tell, or that of the tools
+                framework, said = version.framework, {"reason": f"making it failed: {error.message}"}
             copy = versions.copy_of(said)
             if copy["state"] != "READY":
                 return framework, copy, ""

@@ -75,7 +75,9 @@ class SocketModelHost:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         for is_last in (False, True):
-            link = self._link(spec.uid) or await self._connected(spec, deadline)
+            link = self._link(spec.uid)
+            if link is None:  # in a task, since whoever asks may be none (http/protocol.py)
+                link = await asyncio.ensure_future(self._connected(spec, deadline))
             if len(link.waiting) >= self._max_waiting or link.queued + len(body) > MOST_BYTES:
                 raise self._full()
             answered = link.ask(verb, body, deadline, timeout)

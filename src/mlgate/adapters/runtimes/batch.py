@@ -37,7 +37,7 @@ from .frameworks import Model, array_key, load_model
 UNUSABLE = 78
 #: Instances that a framework of arrays is given at once, unless more are asked for. Others get what batchSize says,
 #: which is the service's 64 by default.
-ROWS, DEFAULT_BATCH = 4096, 64
+ROWS, DEFAULT_BATCH = 8192, 64
 SAY_SECONDS = 10.0
 _PLAIN = {int, float, bool, type(None)}
 
@@ -48,10 +48,11 @@ class Shard:
     def __init__(self, number: int, output: str) -> None:
         self.number = number
         self.predictions = self.errors = 0
+        self.began = time.process_time()
         self.encode: Callable[[Any], bytes] = encode_json if output == "JSON" else self.encode_csv
         self.keys: list[str] | None = None
-        self._results: BinaryIO = open(f"results-{number:05d}.part", "wb", buffering=1 << 20)
-        self._errors: BinaryIO = open(f"errors-{number:05d}.part", "wb", buffering=1 << 16)
+        self._results: BinaryIO = open(f"results-{number:05d}.part", "wb", buffering=1 << 20)  # noqa: SIM115
+        self._errors: BinaryIO = open(f"errors-{number:05d}.part", "wb", buffering=1 << 16)  # noqa: SIM115
 
     def add(self, predictions: Any) -> None:
         """Raises Failed(OUTPUTS) when they cannot be written, and then nothing of them is."""
@@ -144,8 +145,10 @@ class Batch:
         now = time.monotonic()
         if is_done or now - self._said > SAY_SECONDS:
             self._said = now
-            end = "is computed" if is_done else "goes on"
-            print(f"Shard {shard.number} {end}: {shard.predictions} predictions, {shard.errors} errors.", flush=True)
+            seconds = time.process_time() - shard.began
+            how = "is computed" if is_done else "goes on"
+            what = f"{shard.predictions} predictions, {shard.errors} errors, {seconds:.2f} s of processor time"
+            print(f"Shard {shard.number} {how}: {what}.", flush=True)
 
     # -------------------------------------------------------------------------------------------------------- read
 

@@ -30,7 +30,7 @@ class TooLong(NamedTuple):
 
 
 def opened(path: str, is_zipped: bool) -> BinaryIO:
-    file: Any = gzip.open(path, "rb") if is_zipped else open(path, "rb", buffering=1 << 17)
+    file: Any = gzip.open(path, "rb") if is_zipped else open(path, "rb", buffering=1 << 17)  # noqa: SIM115
     return file  # type: ignore[no-any-return]
 
 

@@ -93,7 +93,8 @@ class AccessView:
         rows = [_row(i, entry) for i, entry in enumerate(found.get("access", ()))]
         with answer:
             if not rows:
-                parts.empty("Nobody and nothing", "No grant gives this access.", icon="no_accounts")
+                title = "Nothing in this project" if "principal" in query else "Nobody"
+                parts.empty(title, "No role gives this access.", icon="no_accounts")
                 return
             parts.table(_FOUND, rows, key="n", label="Access", slots={"state": parts.STATE_CELL})
             if found.get("closedGroups"):

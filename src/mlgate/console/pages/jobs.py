@@ -24,7 +24,8 @@ _TABS = {"state": "State", "log": "Log", "trials": "Trials", "permissions": "Per
 #: Lines of a log that are kept in a page; older ones are fetched when asked for.
 WINDOW = 500
 _LONGEST = 4000
-_SPANS = tuple(timedelta(minutes=m) for m in (1, 15, 240, 4320, 60 * 24 * 3650))
+#: Seconds to look back for a window of lines; the first is the minute after a log's end and a few seconds of it.
+_SPANS = tuple(timedelta(seconds=s) for s in (70, 300, 3600, 4 * 3600, 3 * 86400, 3650 * 86400))
 _BAD = ("ERROR", "CRITICAL", "ALERT", "EMERGENCY")
 
 
@@ -103,14 +104,13 @@ class JobView:
 
     def _follow(self, box: ui.element, draw: Any) -> None:
         async def look() -> bool:
-            self._job = await self._visit.api.get(self._name)
+            await self._refresh()
             if not box.is_deleted:
                 draw()
-                self._stop.set_enabled(self._job.get("state") not in _ENDED)
             return self._job.get("state") not in _ENDED
 
         if self._job.get("state") not in _ENDED:
-            self._visit.later(parts.polled(look, box), box)
+            self._visit.later(parts.polled(look, box, slowest=2.0), box)
 
     def _draw(self, box: ui.element) -> None:
         job, output = self._job, self._job.get("predictionOutput") or self._job.get("trainingOutput") or {}
@@ -137,10 +137,10 @@ class JobView:
             parts.code(json.dumps(given, indent=2), "What was asked for")
 
     async def _cancel(self) -> None:
-        if await parts.asked(f"Cancel {self._id}?", "What it has written so far stays.", "Cancel the job"):
+        text = "What it has written so far stays."
+        if await parts.asked(f"Cancel {self._id}?", text, "Cancel the job", "Let it run"):
             await self._visit.api.cancel(self._name)
-            self._job = await self._visit.api.get(self._name)
-            self._stop.set_enabled(self._job.get("state") not in _ENDED)
+            await self._refresh()
             self._visit.done(f"{self._id} is being cancelled.")
 
     # ---------------------------------------------------------------------------------------------------------- log
@@ -151,6 +151,7 @@ class JobView:
 
     async def _refresh(self) -> None:
         self._job = await self._visit.api.get(self._name)
+        self._stop.set_enabled(self._job.get("state") not in _ENDED)
 
     # ------------------------------------------------------------------------------------------------------- trials
 
@@ -232,7 +233,7 @@ class Log:
             return not over
 
         if end() is None:
-            self._visit.later(parts.polled(follow, self._box), self._box)
+            self._visit.later(parts.polled(follow, self._box, slowest=2.0), self._box)
 
     def _filter(self, *more: str) -> str:
         severe = ["severity>=ERROR"] if self._severe.value else []

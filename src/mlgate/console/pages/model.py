@@ -50,6 +50,7 @@ class ModelView:
         self._visit, self._project, self._model = visit, project, model
         self._name, self._id = model["name"], id_of(model["name"])
         self._path = ("projects", project, "models", self._id)
+        self._new_bucket = ""
 
     async def build(self, tab: str) -> None:
         with parts.heading(self._id, [("Models", parts.path("projects", self._project, "models"))]):
@@ -173,7 +174,9 @@ class ModelView:
             parts.hint("or drop the files, such as model.joblib; they go into a bucket first:")
             bucket = ui.select([], label="Bucket for the files", with_input=True, new_value_mode="add-unique")
             bucket.props("outlined dense")
-            self._visit.later(self._load_buckets(bucket), form.body)
+            new = parts.hint("The project has no bucket yet: this one is made.")
+            new.set_visibility(False)
+            self._visit.later(self._load_buckets(bucket, new), form.body)
 
             def dropped(event: MultiUploadEventArguments) -> None:
                 files.update({file.name: file for file in event.files})
@@ -189,16 +192,23 @@ class ModelView:
                 about = ui.input("Description").props("outlined dense")
         form.open()
 
-    async def _load_buckets(self, select: ui.select) -> None:
+    async def _load_buckets(self, select: ui.select, new: ui.label) -> None:
         try:
             names = [bucket["name"] for bucket in await self._visit.api.buckets(self._project)]
         except Failure:
-            names = []  # whoever may not list buckets can still name one
-        select.set_options(names, value=names[0] if names else None)
+            select.set_options([])  # whoever may not list buckets can still name one
+            return
+        self._new_bucket = "" if names else f"{self._project}-models"
+        new.set_visibility(not names)
+        names = names or [self._new_bucket]
+        select.set_options(names, value=names[0])
 
     async def _store(self, bucket: str, version: str, files: dict[str, Any]) -> str:
         if not bucket:
             raise Failure("INVALID_ARGUMENT", "Choose the bucket that the files go into.")
+        if bucket == self._new_bucket:
+            await self._visit.api.create_bucket(self._project, bucket)
+            self._new_bucket = ""
         prefix = f"{self._id}/{version or 'version'}"
         for name, file in files.items():
             await self._visit.api.upload(bucket, f"{prefix}/{name}", file.iterate(), "application/octet-stream")

@@ -28,8 +28,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, BinaryIO
 
-from .batching import _predict, _prepare
-from .contract import INPUTS, LOADING, OUTPUTS, RUNNING, Failed, Request, _decoded, _dumps, _loads
+from .batching import predicted, prepared
+from .contract import INPUTS, LOADING, OUTPUTS, RUNNING, Failed, Request, decoded, dumps, loads
 from .formats import LONGEST_LINE, Table, TooLong, Unreadable, cells_of, lines, opened, records, table_of
 from .frameworks import Model, array_key, load_model
 
@@ -67,9 +67,9 @@ class Shard:
         if isinstance(instance, bytes):
             instance = {"b64": base64.b64encode(instance).decode("ascii")}
         try:
-            line = _dumps({"error": error, "instance": instance})
+            line = dumps({"error": error, "instance": instance})
         except (TypeError, ValueError, RecursionError):
-            line = _dumps({"error": error, "instance": repr(instance)})
+            line = dumps({"error": error, "instance": repr(instance)})
         self._errors.write(line + b"\n")
         self.errors += 1
 
@@ -102,8 +102,8 @@ class Shard:
 
 def encode_json(predictions: Any) -> bytes:
     if not _PLAIN.issuperset(map(type, predictions)):
-        return b"".join([_dumps(prediction) + b"\n" for prediction in predictions])
-    return _dumps(predictions)[1:-1].replace(b",", b"\n") + b"\n"  # numbers hold no comma
+        return b"".join([dumps(prediction) + b"\n" for prediction in predictions])
+    return dumps(predictions)[1:-1].replace(b",", b"\n") + b"\n"  # numbers hold no comma
 
 
 def _cell(value: Any) -> Any:
@@ -112,7 +112,7 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, str) and "\n" not in value and "\r" not in value:
         return value
-    return _dumps(value).decode("utf-8")
+    return dumps(value).decode("utf-8")
 
 
 class Batch:
@@ -176,7 +176,7 @@ class Batch:
         has_bytes = b'"b64"' in text or b"\\u" in text
         if not has_bytes:
             try:
-                found = [_loads(line) for line in split if line and not line.isspace()]
+                found = [loads(line) for line in split if line and not line.isspace()]
                 return found, found
             except (ValueError, RecursionError):
                 pass
@@ -185,12 +185,12 @@ class Batch:
             if not line.strip():
                 continue
             try:
-                value = _loads(line)
+                value = loads(line)
             except (ValueError, RecursionError) as error:
                 shard.fail(line.decode("utf-8", "replace"), Failed(INPUTS, f"the line is not JSON ({error})").text)
                 continue
             try:
-                instances.append(_decoded(value))
+                instances.append(decoded(value))
                 shown.append(value)
             except (Failed, RecursionError) as error:
                 told = error.text if isinstance(error, Failed) else Failed(INPUTS, "it is nested too deeply").text
@@ -228,7 +228,7 @@ class Batch:
         if not len(instances):
             return
         try:
-            inputs = _prepare(self.model, Request(instances, self.fields))
+            inputs = prepared(self.model, Request(instances, self.fields))
             if len(instances) > 1 and self.takes_arrays and inputs.dtype.kind not in "iufb":
                 runs = [list(run) for _, run in groupby(range(len(instances)), lambda i: _kinds(instances[i]))]
                 if len(runs) > 1:  # together, one row's text would turn its neighbour's numbers into text
@@ -236,7 +236,7 @@ class Batch:
                         part = slice(run[0], run[-1] + 1)
                         self._predict(shard, instances[part], shown[part])
                     return
-            shard.add(_as_many(_predict(self.model, inputs), len(instances)))
+            shard.add(_as_many(predicted(self.model, inputs), len(instances)))
             return
         except Failed as failure:
             error = failure.text

@@ -22,7 +22,7 @@ def answer(model: Model, bodies: Sequence[bytes], together: bool = True) -> list
     groups: dict[Any, list[tuple[int, Any]]] = {}
     for i, body in enumerate(bodies):
         try:
-            inputs = _prepare(model, read_request(body))
+            inputs = prepared(model, read_request(body))
         except Failed as failure:
             answers[i] = (400, write_failure(failure))
             continue
@@ -35,7 +35,7 @@ def answer(model: Model, bodies: Sequence[bytes], together: bool = True) -> list
     return answers
 
 
-def _prepare(model: Model, request: Request) -> Any:
+def prepared(model: Model, request: Request) -> Any:
     try:
         return model.prepare(*request)
     except Failed:
@@ -62,12 +62,12 @@ def _joined(model: Model, inputs: list[Any]) -> list[bytes] | None:
 
 def _alone(model: Model, inputs: Any) -> tuple[int, bytes]:
     try:
-        return 200, write_predictions(_predict(model, inputs))
+        return 200, write_predictions(predicted(model, inputs))
     except Failed as failure:
         return 400, write_failure(failure)
 
 
-def _predict(model: Model, inputs: Any) -> Any:
+def predicted(model: Model, inputs: Any) -> Any:
     try:
         output = model.predict(inputs)
     except Failed:

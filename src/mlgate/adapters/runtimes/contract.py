@@ -55,7 +55,7 @@ class Request(NamedTuple):
 def read_request(body: bytes) -> Request:
     """What a body asks for, base64 objects as bytes. Raises Failed(INPUTS)."""
     try:
-        request = _loads(body)
+        request = loads(body)
     except RecursionError:
         raise Failed(INPUTS, "the body is nested too deeply") from None
     except ValueError as error:
@@ -71,7 +71,7 @@ def read_request(body: bytes) -> Request:
         raise Failed(INPUTS, f"'instances' is empty; {_HINT}")
     if b'"b64"' in body or b"\\u" in body:  # the key may be written with escapes
         try:
-            request = {key: _decoded(value) for key, value in request.items()}
+            request = {key: decoded(value) for key, value in request.items()}
         except RecursionError:
             raise Failed(INPUTS, "the instances are nested too deeply") from None
     return Request(request.pop("instances"), request)
@@ -84,7 +84,7 @@ LARGEST_ANSWER = 16_000_000
 def write_predictions(predictions: Any, name: str = "predictions") -> bytes:
     """The body of an answer; NaN and infinities, which JSON has not, become null. Raises Failed(OUTPUTS)."""
     try:
-        body = _dumps({name: predictions})
+        body = dumps({name: predictions})
         if len(body) > LARGEST_ANSWER:
             raise ValueError(f"they take {len(body)} bytes, and {LARGEST_ANSWER} can be sent: ask for fewer instances")
         return body
@@ -96,10 +96,10 @@ def write_failure(failure: Failed) -> bytes:
     return json.dumps({"error": failure.text}).encode("ascii")
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
     """Any object whose only key is `b64` as its bytes, recursively."""
     if isinstance(value, list):
-        return [_decoded(item) for item in value]
+        return [decoded(item) for item in value]
     if not isinstance(value, dict):
         return value
     if len(value) == 1 and "b64" in value:
@@ -107,7 +107,7 @@ def _decoded(value: Any) -> Any:
             return base64.b64decode(value["b64"])
         except (TypeError, ValueError, binascii.Error) as error:
             raise Failed(INPUTS, f"a 'b64' value is not base64 ({error})") from None
-    return {key: _decoded(item) for key, item in value.items()}
+    return {key: decoded(item) for key, item in value.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -141,17 +141,17 @@ def _refuse(name: str) -> Any:
 
 
 if orjson is not None:
-    _loads = orjson.loads
+    loads = orjson.loads
 
-    def _dumps(value: Any) -> bytes:
+    def dumps(value: Any) -> bytes:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 else:  # pragma: no cover - the tests run this branch in a process of its own
 
-    def _loads(body: bytes) -> Any:
+    def loads(body: bytes) -> Any:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse)
 
-    def _dumps(value: Any) -> bytes:
+    def dumps(value: Any) -> bytes:
         try:
             text = json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":"))
         except ValueError:  # not finite, perhaps inside something that only _plain can open

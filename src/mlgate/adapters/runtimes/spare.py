@@ -20,7 +20,13 @@ from typing import Any
 #: What each framework's process imports before it knows its model.
 IMPORTS = {
     "SCIKIT_LEARN": (
-        "numpy", "joblib", "sklearn", "sklearn.pipeline", "sklearn.ensemble", "sklearn.linear_model", "onnxruntime",
+        "numpy",
+        "joblib",
+        "sklearn",
+        "sklearn.pipeline",
+        "sklearn.ensemble",
+        "sklearn.linear_model",
+        "onnxruntime",
     ),
     "XGBOOST": ("numpy", "joblib", "xgboost", "onnxruntime"),
 }

@@ -34,6 +34,8 @@ def main() -> None:
     bench, contestants = Bench.here(seconds=2), [BY_NAME[name] for name in (MLGATE, NOOP, IN_PROCESS)]
     cells = [cell for cell in CELLS if cell.instances == 1]
     results = Results(bench.run(contestants, cells, rounds=1, say=lambda line: print("  " + line, file=sys.stderr)))
+    print("console ...", file=sys.stderr)
+    console = subprocess.run([sys.executable, "-m", "bench.console"], check=True, stdout=subprocess.PIPE, text=True)
     sections = [
         _INTRO,
         f"Measured on {datetime.now(UTC):%Y-%m-%d}.\n",
@@ -42,6 +44,8 @@ def main() -> None:
         f"One core for the server and its model processes, another for the load ({bench.loader.name}). How other"
         " servers do beside it is in [benchmarks-serving.md](benchmarks-serving.md).\n",
         *(line.replace("##", "###") for line in (*ratios(results), *figures(results))),
+        "",
+        console.stdout.rstrip(),
     ]
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(sections) + "\n")

@@ -33,6 +33,13 @@ ui.run(port={_PORT}, reload=False, show=False, show_welcome_message=False)
 """
 
 
+_ABOUT = """## The console
+
+Medians of five rounds in headless Chromium, which shares the machine's cores with the servers, beside a bare page of
+the same toolkit. Cold is a browser with an empty cache. A page is there when its data is.
+"""
+
+
 def main() -> None:
     chromium = shutil.which("chromium")
     assert chromium, "the bench needs Chromium: python -m tests.needs installs it"
@@ -79,7 +86,9 @@ def _measure(browser: Browser, server: ConsoleServer) -> None:
                 row = f'[data-member="{member}"]'
                 clicks["sharing a model"].append(_clicked(page, row, f"{row}:not(.member-new)"))
             context.close()
+    print(_ABOUT)
     _print(("page", "cold, s", "warm, s"), times, ".2f")
+    print()
     _print(("a click", "shown, ms", "confirmed by the server, ms"), clicks, ".0f")
 
 
@@ -96,7 +105,7 @@ _CLICK = """selectors => new Promise(done => {
       times.push(performance.now() - began);
     if (times.length == selectors.length) { watch.disconnect(); done(times); }
   }).observe(document.body, {subtree: true, childList: true, attributes: true});
-  [...document.querySelectorAll("button")].find(button => button.innerText.trim() == "Add").click();
+  [...document.querySelectorAll("button")].find(button => button.textContent.trim() == "Add").click();
 })"""
 
 
@@ -105,7 +114,6 @@ def _print(head: tuple[str, str, str], found: dict[str, list[tuple[float, float]
     for name, pairs in found.items():
         first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
         print(f"| {name} | {first:{form}} | {second:{form}} |")
-    print()
 
 
 def _signed_in(browser: Browser, server: ConsoleServer) -> dict:  # type: ignore[type-arg]

@@ -222,7 +222,7 @@ class AccessView:
 
     def _again(self, tab: str, text: str) -> None:
         """The tab from the start, with what was done."""
-        self._visit.go(parts.path("projects", self._project, "access", tab=tab, at=f"{time.time():.0f}"))
+        self._visit.go(parts.path("projects", self._project, "access", tab=tab, at=f"{time.time_ns():x}"))
         self._visit.done(text)
 
     # ------------------------------------------------------------------------------------------------------- groups

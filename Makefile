@@ -21,7 +21,7 @@ demo: .venv/.ok  ## The main job, end to end: deploy, share, predict, revoke (KE
 
 test: .venv/.ok  ## The whole test suite, real components included
 	@$(BIN)/python -m tests.needs
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 lint: .venv/.ok  ## Format, lint, import rules
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/lint-imports --no-cache | tail -n 3
@@ -59,7 +59,7 @@ fuzz: .venv/.ok  ## Random worlds and requests, for longer
 soak: .venv/.ok  ## Kill, stop and restart loaded servers; revocation and escalation at length (takes hours)
 	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} MLGATE_FAULT_ROUNDS=$${MLGATE_FAULT_ROUNDS:-30} \
 		MLGATE_REVOCATION_ROUNDS=$${MLGATE_REVOCATION_ROUNDS:-1000} MLGATE_ESCALATION_ALL=1 \
-		$(BIN)/pytest -s tests/recovery tests/concurrency tests/escalation
+		$(BIN)/pytest -s tests/recovery tests/concurrency tests/escalation tests/jobs tests/http/test_metrics.py
 	@$(BIN)/python -m tests.concurrency.cost
 
 test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds first (half a gigabyte each)

@@ -32,3 +32,15 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield make
     for one in made:
         one.close()
+
+
+#: Folders whose files take long: begun first, they do not keep one worker busy when the other is done.
+_LONG = (
+    "escalation", "environments", "concurrency", "recovery", "jobs", "console", "usage", "hosts", "http", "storage",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(_LONG)}
+    root = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(root).parts[0], len(_LONG)))

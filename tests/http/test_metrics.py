@@ -27,7 +27,7 @@ USER, VIEWER, SCRAPER = "user:user@example.com", "user:viewer@example.com", "use
 GOOD, BAD = {"instances": [[1, 2]]}, {"instances": [["a", "b"]]}
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Two API processes, whose counts add up."""
     settings = {"MLGATE_REQUEST_LOG_SECONDS": "0.2"}

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,8 @@ def test_processes_killed_under_load_fail_only_what_is_in_them(api: Api) -> None
         callers.until(lambda: callers.seen[1] > 50)
         for _ in range(5):
             for pid in model_processes(api.server):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may just have gone with its keeper
+                    os.kill(pid, signal.SIGKILL)
             before = callers.seen[1]
             callers.until(lambda wanted=before: callers.seen[1] > wanted + 20)  # type: ignore[misc]
     assert set(callers.seen) <= {1, 503}

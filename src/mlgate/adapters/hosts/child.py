@@ -269,7 +269,10 @@ class ModelProcess:
         while b"\n" not in self._said and len(self._said) < LONGEST_STATUS:
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
                 return None
-            data = os.read(self._status, 4096)
+            try:
+                data = os.read(self._status, 4096)
+            except OSError:  # it is closed: the process was cleaned up meanwhile
+                data = b""
             if not data:
                 self._popen.wait()
                 self._reader.join(2)  # its last words come by another pipe

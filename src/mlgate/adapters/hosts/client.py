@@ -77,7 +77,8 @@ class SocketModelHost:
         for is_last in (False, True):
             link = self._link(spec.uid)
             if link is None:  # in a task, since whoever asks may be none (http/protocol.py)
-                link = await asyncio.ensure_future(self._connected(spec, deadline))
+                connected = await asyncio.ensure_future(self._connected(spec, deadline))
+                link = self._link(spec.uid) or connected  # others who waited have asked by now
             if len(link.waiting) >= self._max_waiting or link.queued + len(body) > MOST_BYTES:
                 raise self._full()
             answered = link.ask(verb, body, deadline, timeout)

@@ -19,7 +19,7 @@ from tests.jobs.predictions import BatchLab, counts
 from tests.jobs.test_recovery import kill_runner, processes_of
 
 SEED = int(os.environ.get("MLGATE_SOAK_SEED", "20261122"))
-pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.long]  # a minute: `make soak` runs them
+pytestmark = pytest.mark.xdist_group("recovery")
 
 SLOW = """
 import time

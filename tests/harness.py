@@ -27,7 +27,12 @@ def mlgate(*arguments: str, check: bool = True, env: dict[str, str] | None = Non
 
 
 #: What most tests do without, because it takes time at each start or deployment.
-PLAIN = {"MLGATE_CONSOLE_PORT": "-1", "MLGATE_MODEL_SPARES": "0", "MLGATE_FASTER_COPIES": "false"}
+PLAIN = {
+    "MLGATE_CONSOLE_PORT": "-1",
+    "MLGATE_RUNNER_SLOTS": "-1",
+    "MLGATE_MODEL_SPARES": "0",
+    "MLGATE_FASTER_COPIES": "false",
+}
 
 
 @dataclass

@@ -3,7 +3,7 @@
     supervisor --- api (uvicorn) x N      share the socket; no model code, no framework
               |--- console               pages for browsers, a client of the API like any other; where NiceGUI is
               |--- worker                deployments, and the model processes below it
-              \\--- runner                jobs; their processes have keepers that outlive all of this
+              \\--- runner                jobs, if runner_slots lets it; their processes have keepers that outlive all
 
 The supervisor decides nothing and holds no data: it starts the others, starts one again that died, and passes a SIGTERM
 on. A lock on the data directory keeps a second server off the same embedded database. Each child asks the kernel to be
@@ -80,7 +80,8 @@ class Supervisor:
             signal.signal(number, lambda *_: self._stop())
         given = {"sandbox": asdict(sandbox)}
         try:
-            for role in ("worker", "runner", *["api"] * self._settings.workers):
+            runner = ["runner"] if self._settings.runner_slots >= 0 else []
+            for role in ("worker", *runner, *["api"] * self._settings.workers):
                 self._start(role, listening, given)
             for child in list(self._children):
                 self._wait_ready(child)

@@ -49,7 +49,7 @@ class Settings:
     load_timeout: float = _row(120.0, "Seconds that a model may take to load.")
     predict_timeout: float = _row(60.0, "Seconds that a prediction may take.")
     predict_queue: int = _row(512, "Predictions that may wait for one version before callers get 429.")
-    runner_slots: int = _row(0, "Processes of jobs that run at once; 0 is as many as there are processors.")
+    runner_slots: int = _row(0, "Processes of jobs that run at once; 0 is one for each processor, -1 runs no jobs.")
     job_memory: int = _row(4 << 30, "Memory limit of a job, or of each process of a cluster, in bytes.")
     job_disk: int = _row(20 << 30, "Bytes that the working folder of a job, or of a trial, may hold.")
     job_log: int = _row(64 << 20, "Bytes that each process of a job may log; what is more is counted and dropped.")

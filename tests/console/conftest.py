@@ -20,7 +20,7 @@ ARGUMENTS = (
 @pytest.fixture(scope="session")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleServer]:
     data = tmp_path_factory.mktemp("console") / "data"
-    server = ConsoleServer(data, settings={"MLGATE_CONSOLE_PORT": "0"})
+    server = ConsoleServer(data, settings={"MLGATE_CONSOLE_PORT": "0", "MLGATE_RUNNER_SLOTS": "0"})
     server.initialize().start()
     fill(server)
     yield server

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 from mlgate import app
 from mlgate.adapters.identity.tokens import new_token
-from mlgate.api.call import Request, Services
+from mlgate.api.call import Head, Request, Services
 from mlgate.http.asgi import App
 from mlgate.settings import Settings
 
@@ -35,6 +35,20 @@ class AtOnce(Executor):
         except Exception as error:  # noqa: BLE001  # handed on, as a thread would
             done.set_exception(error)
         return done
+
+
+class _Given:
+    """A request's body."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, _: int) -> bytes:
+        return self._data
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        if self._data:
+            yield self._data
 
 
 class Office:
@@ -72,17 +86,10 @@ class Office:
         """Status and answer. The path is encoded already; a body of bytes is a form."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
 
-        async def read(_: int) -> bytes:
-            return data
-
-        async def stream() -> AsyncIterator[bytes]:
-            if data:
-                yield data
-
         headers = {"authorization": f"Bearer {bearer}"} if bearer else {}
         headers |= {"content-length": str(len(data)), "content-type": "application/json"}
         pairs = list((query or {}).items())
-        request = Request(http, f"/{path}", pairs, headers, read, stream, URL, "request")
+        request = Request(Head(http, f"/{path}", pairs, headers, URL), _Given(data), "request")
 
         async def answered() -> tuple[int, bytes]:
             response = await self._app.answer(request)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,88 @@ def test_both_ways_answer_the_same(api: Api, name: str) -> None:
         assert headers.pop("date")
         headers.pop("connection", None)
     assert one == other
+
+
+def test_a_head_that_was_seen_before_is_read_again_where_it_differs(api: Api) -> None:
+    """On one connection: the same head with bodies of several lengths, another version, path, person, and both ways."""
+    few, many = BODY, b'{"instances": [[1, 2], [3, 4]]}'
+    with Wire(api) as wire:
+        first, other = wire.short(PATH, few)[2], wire.short(PATH, many)[2]
+        assert json.loads(other)["predictions"][:1] == json.loads(first)["predictions"]
+        for _ in range(3):
+            assert wire.short(PATH, few)[2] == first
+            assert wire.short(PATH, many)[2] == other
+            assert wire.short(f"{P}/models/none:predict", few)[0] == 404
+            assert wire.short(PATH, few, bearer=b"mlgate_nobody")[0] == 401
+            assert wire.long(PATH, many)[2] == other
+            assert wire.short(f"{P}/models/line/versions/v:predict", few)[2] == first
+
+
+#: What may come in the place of a body's length, on a connection where the head is known. All but the first are wrong.
+LENGTHS = (
+    b"0000023",
+    b"00000000000000000023",
+    b"",
+    b"-23",
+    b"+23",
+    b"2 3",
+    b"x",
+    b"23x",
+    b"0x17",
+    b"\xb2\xb3",
+    b"99999999",
+)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_known_head_with_a_strange_length_is_read_as_any_other(api: Api, length: bytes) -> None:
+    with Wire(api) as known, Wire(api) as fresh:
+        assert known.short(PATH, BODY)[0] == 200
+        answers = []
+        for wire in (known, fresh):
+            head = wire.head(length=23).replace(b"Content-Length: 23", b"Content-Length: " + length)
+            wire.socket.sendall(head + BODY)
+            wire.socket.shutdown(socket.SHUT_WR)
+            answers.append(wire.answer()[0])
+    assert answers[0] == answers[1]
+
+
+def test_a_known_head_may_come_in_pieces(api: Api) -> None:
+    with Wire(api) as wire:
+        first = wire.short(PATH, BODY)[2]
+        request = wire.head() + BODY
+        for cut in (1, 40, len(request) - len(BODY), len(request) - 1):
+            wire.socket.sendall(request[:cut])
+            time.sleep(0.05)
+            wire.socket.sendall(request[cut:])
+            assert wire.answer()[2] == first
+            assert wire.short(PATH, BODY)[2] == first
+
+
+def test_two_known_requests_in_one_write_are_both_answered(api: Api) -> None:
+    with Wire(api) as wire:
+        first = wire.short(PATH, BODY)[2]
+        wire.socket.sendall((wire.head() + BODY) * 2)
+        assert [wire.answer()[2], wire.answer()[2]] == [first, first]
+        assert wire.short(PATH, BODY)[2] == first
+
+
+def test_a_known_head_is_refused_as_soon_as_its_token_or_its_right_is_gone(api: Api) -> None:
+    who = "serviceAccount:robot-one@short-way.iam.gserviceaccount.com"
+    api.done(OWNER, "POST", f"{P}/serviceAccounts", {"accountId": "robot-one"})
+    model = f"{P}/models/line"
+    binding = {"bindings": [{"role": "roles/ml.modelUser", "members": [who]}]}
+    api.done(OWNER, "POST", f"{model}:setIamPolicy", {"policy": binding})
+    bearer = api.server.token(who).encode()
+    with Wire(api) as wire:
+        assert wire.short(PATH, BODY, bearer=bearer)[0] == 200
+        assert wire.short(PATH, BODY, bearer=bearer)[0] == 200
+        api.done(OWNER, "POST", f"{model}:setIamPolicy", {"policy": {"bindings": []}})
+        assert wire.short(PATH, BODY, bearer=bearer)[0] == 403
+        api.done(OWNER, "POST", f"{model}:setIamPolicy", {"policy": binding})
+        assert wire.short(PATH, BODY, bearer=bearer)[0] == 200
+        api.done(OWNER, "POST", f"{P}/serviceAccounts/robot-one@short-way.iam.gserviceaccount.com:disable", {})
+        assert wire.short(PATH, BODY, bearer=bearer)[0] == 401
 
 
 def test_answers_come_in_the_order_of_the_requests(api: Api) -> None:

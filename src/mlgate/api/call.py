@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from mlgate.api.completed_trials import CompletedTrials
 from mlgate.api.method import Method, Registry
 from mlgate.api.partial import Tree
 from mlgate.api.prediction_log import PredictionLog
@@ -69,24 +70,61 @@ class Services:
     specs: dict[str, tuple[ServedVersion, ModelSpec]] = field(default_factory=dict)
     #: Who waits for points of a study, by its name (`api/suggestions.py`).
     waiting: dict[str, Any] = field(default_factory=dict)
+    completed: CompletedTrials = field(default_factory=CompletedTrials)
     #: What /healthz adds to its answer, such as how model code is confined.
     health: Callable[[], dict[str, Any]] = dict
+
+
+@dataclass(slots=True)
+class Head:
+    """What a request says before its body. Requests of one connection whose heads are the same share one."""
+
+    http: str
+    raw_path: str
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    base_url: str
+    #: What the door made of it when it saw it last (`api/dispatch.py`).
+    meaning: Any = None
+
+
+class Body(Protocol):
+    """Read once, in one of these ways. Both raise what the transport has to say: too large, or nobody there."""
+
+    async def read(self, limit: int) -> bytes: ...
+
+    def stream(self) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(slots=True)
 class Request:
     """An HTTP request as the door sees it, whether it came alone or in a batch."""
 
-    http: str
-    raw_path: str
-    query: list[tuple[str, str]]
-    headers: Mapping[str, str]
-    body: Callable[[int], Awaitable[bytes]]
-    stream: Callable[[], AsyncIterator[bytes]]
-    base_url: str
+    head: Head
+    body: Body
     request_id: str
-    #: Its last byte was here before its task was made, so the first decision is younger than all of it.
+    #: Its last byte was here before it was begun, so the first decision is younger than all of it.
     is_whole: bool = False
+
+    @property
+    def http(self) -> str:
+        return self.head.http
+
+    @property
+    def raw_path(self) -> str:
+        return self.head.raw_path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        return self.head.query
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.head.headers
+
+    @property
+    def base_url(self) -> str:
+        return self.head.base_url
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -25,7 +25,7 @@ from mlgate.api.denials import Denials
 from mlgate.api.json_body import parse
 from mlgate.api.messages.message import Message, decode, encode
 from mlgate.api.method import Audit, Authenticated, Method, Style
-from mlgate.api.routing import REMEMBERED, Router
+from mlgate.api.routing import Router
 from mlgate.core.errors import (
     InvalidArgument,
     NotFound,
@@ -36,6 +36,7 @@ from mlgate.core.errors import (
 )
 from mlgate.core.iam.principals import ANONYMOUS
 from mlgate.ports import Author, Token
+from mlgate.turns import TURNS
 
 log = structlog.get_logger("mlgate.api")
 
@@ -45,8 +46,8 @@ Decide = Callable[[str, str, str], bool]
 class _Turn:
     """The store's revision, read once for all requests that were here before it was read.
 
-    A task of the event loop that starts a request runs after the request has come. What `call_soon` is given here runs
-    before the tasks of all requests that come from now on. So whoever still finds the mark came before the read.
+    All requests that begin in one turn (`turns.py`) have come before any of them begins, so a read by the first of them
+    is young enough for all; at the turn's end it is forgotten.
     """
 
     def __init__(self, services: Services) -> None:
@@ -56,12 +57,24 @@ class _Turn:
     def refresh(self) -> int:
         """The snapshot brought to a revision that the store held at, or after, the arrival of this turn's requests."""
         if self._revision is None:
-            asyncio.get_running_loop().call_soon(self._over)
+            TURNS.at_end(asyncio.get_running_loop(), self._over)
             self._revision = self._services.snapshot.refresh()
         return self._revision
 
     def _over(self) -> None:
         self._revision = None
+
+
+class _Meaning(NamedTuple):
+    """What a request's head says: who calls for what. The names that it gives may mean something else at another
+    revision; whether its token still holds is asked every time."""
+
+    revision: int
+    row: Method
+    token: Token | None
+    principal: str
+    names: dict[str, str]
+    resource: str
 
 
 class Door:
@@ -71,28 +84,22 @@ class Door:
         self._executor = services.executor
         self._router = Router(services.registry.rows)
         self._denials = Denials(services.store)
-        self._meanings: dict[str, tuple[dict[str, str], str]] = {}
-        self._meant_at = -1
 
     async def answer(self, request: Request) -> Response:
         """The answer to a request. Raises RpcError."""
-        row, path = self._router.match(request.http, request.raw_path)
-        call = self._call(row, request, path)
+        call = self._call(request)
+        row = call.method
         try:
-            return await self._answer(call)
+            if row.on_body is None:
+                self._authorize(call, self._services.snapshot.allows)
+            if row.handler is not None and row.runs is Style.STREAM:
+                _read_query(call)
+                return _finish(await row.handler(call), call)
+            data = await request.body.read(min(row.max_body, self._services.settings.max_request))
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._unit, call, data)
         except PermissionDenied as error:
             self._note_denial(call, error)
             raise
-
-    async def _answer(self, call: Call) -> Response:
-        row, request = call.method, call.request
-        if row.on_body is None:
-            self._authorize(call, self._services.snapshot.allows)
-        if row.handler is not None and row.runs is Style.STREAM:
-            _read_query(call)
-            return _finish(await row.handler(call), call)
-        data = await request.body(min(row.max_body, self._services.settings.max_request))
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._unit, call, data)
 
     def close(self) -> None:
         """Store what is not stored yet."""
@@ -111,17 +118,26 @@ class Door:
             raise _no_credentials()
         return None  # ANONYMOUS: a binding to allUsers may let them in, nothing else does
 
-    def _call(self, row: Method, request: Request, path: Mapping[str, str]) -> Call:
+    def _call(self, request: Request) -> Call:
         """Who calls for what, on a snapshot that is brought up to date before anything is decided."""
         services = self._services
         decided = self._turn.refresh() if request.is_whole else services.snapshot.refresh()
+        meaning: _Meaning | None = request.head.meaning
+        if meaning is None or meaning.revision != decided:
+            meaning = request.head.meaning = self._meaning(request, decided)
+        elif meaning.token is not None:
+            services.identity.confirm(meaning.token)
+        return Call(
+            services, meaning.row, request, meaning.principal, meaning.resource, meaning.names, {}, meaning.token,
+            decided=decided,
+        )  # fmt: skip
+
+    def _meaning(self, request: Request, revision: int) -> _Meaning:
+        row, path = self._router.match(request.http, request.raw_path)
         token = self.identify(request, row)
-        if request.is_whole:  # and so without a query
-            names, resource = self._meant(row, request.raw_path, path, decided)
-        else:
-            names, resource = self._names_of(row, path, dict(request.query) if row.on and row.on_body is None else {})
+        names, resource = self._names_of(row, path, dict(request.query) if row.on and row.on_body is None else {})
         principal = token.principal if token is not None else ANONYMOUS
-        return Call(services, row, request, principal, resource, names, {}, token, decided=decided)
+        return _Meaning(revision, row, token, principal, names, resource)
 
     def _names_of(self, row: Method, path: Mapping[str, str], query: Mapping[str, str]) -> tuple[dict[str, str], str]:
         """The path's parameters as the server knows them, and the resource that the permission is checked on."""
@@ -129,15 +145,6 @@ class Door:
         whole = {v.name for v in row.template.variables if "/" in v.pattern}  # an object's name is never rewritten
         names = {n: params.canonical(v, snapshot) if n in whole else v for n, v in path.items()}
         return names, params.canonical(row.resource({**query, **names}), snapshot)
-
-    def _meant(self, row: Method, raw_path: str, path: Mapping[str, str], revision: int) -> tuple[dict[str, str], str]:
-        """As `_names_of`, remembered for as long as the snapshot stands."""
-        if revision != self._meant_at or len(self._meanings) > REMEMBERED:
-            self._meanings, self._meant_at = {}, revision
-        found = self._meanings.get(raw_path)
-        if found is None:
-            found = self._meanings[raw_path] = self._names_of(row, path, {})
-        return found
 
     # ------------------------------------------------------------------------------------------------------- may
 

@@ -27,6 +27,6 @@ def parse(data: bytes) -> Any:
 
 async def read_body(call: Call, message: type[M]) -> M:
     """The body as a message. The caller is authorized again first: reading may have taken long."""
-    data = await call.request.body(min(call.method.max_body, call.settings.max_request))
+    data = await call.request.body.read(min(call.method.max_body, call.settings.max_request))
     call.authorize()
     return decode(message, parse(data))

@@ -21,7 +21,7 @@ async def read(call: Call) -> tuple[bytes, ServedModel, ServedVersion]:
     Reading may have taken long, so the call is decided again; what answers is then the present version, no newer than
     the decision. Raises NotFound, FailedPrecondition.
     """
-    body = await call.request.body(call.settings.max_predict)
+    body = await call.request.body.read(call.settings.max_predict)
     model = _served(call)
     if not (call.request.is_whole and call.services.snapshot.stands_at(call.decided)):
         call.authorize()

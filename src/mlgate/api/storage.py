@@ -69,7 +69,7 @@ async def json_body(call: Call, message: type[M]) -> dict[str, Any]:
 
 
 async def metadata_body(call: Call) -> bytes:
-    return await call.request.body(min(MAX_METADATA, call.method.max_body, call.settings.max_request))
+    return await call.request.body.read(min(MAX_METADATA, call.method.max_body, call.settings.max_request))
 
 
 def parse_json(data: bytes, message: type[M]) -> tuple[dict[str, Any], M]:

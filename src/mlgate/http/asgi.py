@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from mlgate.api.call import Request, Response, Services
+from mlgate.api.call import Head, Request, Response, Services
 from mlgate.api.dispatch import Door
 from mlgate.core.errors import Internal, RpcError, TooLarge
 from mlgate.http import batch
@@ -29,6 +29,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 log = structlog.get_logger("mlgate.http")
 
+#: Kinds of answers whose beginning is remembered for a second.
+MOST_LEADS = 100
+
 
 class ClientGone(Exception):
     """The caller hung up in the middle of its body; there is nobody to answer."""
@@ -39,6 +42,9 @@ class App:
         self._services = services
         self._door = Door(services)
         self._ids = RequestIds()
+        #: How answers begin, by what they have in common: it changes once a second, with the date.
+        self._common: Headers = []
+        self._leads: dict[tuple[Any, ...], bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -66,63 +72,65 @@ class App:
             request_id=request.request_id,
         )
 
-    async def answer_whole(
-        self, path: bytes, headers: Headers, body: bytes, scheme: str, server: Any, common: Headers
-    ) -> bytes:
-        """The answer to a POST that is here whole and has no query, as it goes over the wire (`http/protocol.py`);
-        `common` are headers that every answer has."""
-        given, whole = _headers(headers), _Whole(body)
-        request = Request(
-            http="POST",
-            raw_path=path.decode("latin-1"),
-            query=[],
-            headers=given,
-            body=whole.read,
-            stream=whole.stream,
-            base_url=self._base_url(scheme, given, server),
-            request_id=self._ids.next(),
-            is_whole=True,
-        )
+    def head(self, path: bytes, headers: Headers, scheme: str, server: Any) -> Head:
+        """The head of a POST without a query (`http/protocol.py`)."""
+        given = _headers(headers)
+        return Head("POST", path.decode("latin-1"), [], given, self._base_url(scheme, given, server))
+
+    async def answer_whole(self, head: Head, body: bytes, common: Headers) -> bytes:
+        """The answer to a POST that is here whole, as it goes over the wire; `common` are headers that every answer
+        has, a new list whenever they change."""
+        request = Request(head, _Whole(body), self._ids.next(), True)
         response = await self.answer(request)
-        assert isinstance(response.body, bytes)  # only downloads stream
-        lines = [STATUS_LINE[response.status]]
-        for name, value in (*common, *_answer_headers(response, request)):
-            lines += (name, b": ", value, b"\r\n")
-        return b"".join((*lines, b"content-length: %d\r\n\r\n" % len(response.body), response.body))
+        content = response.body
+        assert isinstance(content, bytes)  # only downloads stream
+        if common is not self._common:
+            self._common, self._leads = common, {}
+        kind = (response.status, response.media_type, *response.headers)
+        lead = self._leads.get(kind)
+        if lead is None:
+            lines = (b"%b: %b\r\n" % line for line in (*common, *_answer_headers(response)))
+            lead = b"".join((STATUS_LINE[response.status], *lines))
+            if len(self._leads) < MOST_LEADS:
+                self._leads[kind] = lead
+        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+            lead, request.request_id.encode(), len(content), content,
+        )  # fmt: skip
 
     async def answer(self, request: Request) -> Response:
         """The response to a request, its errors included; used for the parts of a batch too."""
-        storage = "storage/v1" in request.raw_path
         try:
             if request.http == "POST" and batch.is_batch(request.raw_path):
                 self._door.identify(request)
                 return await batch.answer(request, self.answer)
             return await self._door.answer(request)
         except RpcError as error:
-            return respond(error, storage=storage)
+            return respond(error, storage=_is_storage(request))
         except ClientGone:
             raise
         except Exception:  # the last resort: said in the log, never to the caller
             log.exception("fault", http=request.http, path=request.raw_path, request_id=request.request_id)
-            return respond(Internal(f"Internal error. Its request id is {request.request_id}."), storage=storage)
+            fault = Internal(f"Internal error. Its request id is {request.request_id}.")
+            return respond(fault, storage=_is_storage(request))
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         headers = _headers(scope["headers"])
-        reader = _Body(receive, headers)
-        return Request(
+        head = Head(
             http=scope["method"],
             raw_path=(scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0],
             query=_query(scope.get("query_string", b"")),
             headers=headers,
-            body=reader.read,
-            stream=reader.stream,
             base_url=self._base_url(scope.get("scheme", "http"), headers, scope.get("server")),
-            request_id=self._ids.next(),
         )
+        return Request(head, _Body(receive, headers), self._ids.next())
 
     def _base_url(self, scheme: str, headers: Mapping[str, str], server: Any) -> str:
         host = headers.get("host") or "{}:{}".format(*(server or ("127.0.0.1", 0)))
         return self._services.settings.public_url or f"{scheme}://{host}"
+
+
+def _is_storage(request: Request) -> bool:
+    return "storage/v1" in request.raw_path
 
 
 class RequestIds:
@@ -211,7 +219,7 @@ def _query(raw: bytes) -> list[tuple[str, str]]:
 
 
 async def _send(response: Response, request: Request, send: Send, receive: Receive) -> None:
-    headers = _answer_headers(response, request)
+    headers = [*_answer_headers(response), (b"x-request-id", request.request_id.encode())]
     if isinstance(response.body, bytes):
         headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -229,10 +237,9 @@ async def _send(response: Response, request: Request, send: Send, receive: Recei
         gone.cancel()
 
 
-def _answer_headers(response: Response, request: Request) -> Headers:
+def _answer_headers(response: Response) -> Headers:
     return [
         (b"content-type", response.media_type.encode("latin-1")),
-        (b"x-request-id", request.request_id.encode()),
         (b"x-content-type-options", b"nosniff"),
         *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers),
     ]

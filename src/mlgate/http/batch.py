@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-from mlgate.api.call import Request, Response
+from mlgate.api.call import Head, Request, Response
 from mlgate.core.errors import InvalidArgument, ResourceExhausted, RpcError
 from mlgate.http.errors import respond
 
@@ -38,7 +37,7 @@ async def answer(request: Request, one: Answer) -> Response:
     boundary = _BOUNDARY.search(kind)
     if not kind.lower().startswith("multipart/mixed") or boundary is None:
         raise InvalidArgument("A batch has the content type multipart/mixed with a boundary.")
-    body = await request.body(MAX_BYTES)
+    body = await request.body.read(MAX_BYTES)
     mark = f"batch_{secrets.token_hex(12)}"
     out: list[bytes] = []
     size = 0
@@ -96,24 +95,23 @@ def _inner(outer: Request, payload: bytes) -> Request:
     if not own:
         parameters += [pair for pair in outer.query if pair[0] in ("access_token", "oauth_token")]
 
-    async def read(limit: int) -> bytes:
-        if len(body) > limit:
+    inner = Head(match.group(1), path, parameters, headers, outer.base_url)
+    return Request(inner, _Inside(body), secrets.token_hex(8))
+
+
+class _Inside:
+    """The body of a part, which is here already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, limit: int) -> bytes:
+        if len(self._data) > limit:
             raise InvalidArgument(f"The body of a part is larger than the {limit} bytes that its method takes.")
-        return body.rstrip(b"\r\n")
+        return self._data.rstrip(b"\r\n")
 
-    async def stream() -> AsyncIterator[bytes]:
-        yield body
-
-    return replace(
-        outer,
-        http=match.group(1),
-        raw_path=path,
-        query=parameters,
-        headers=headers,
-        body=read,
-        stream=stream,
-        request_id=secrets.token_hex(8),
-    )
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield self._data
 
 
 def _part(boundary: str, head: bytes, response: Response) -> bytes:

@@ -8,19 +8,26 @@ and dropped: a header that comes behind the body is none.
 as soon as its last byte is here, and its answer goes out in one write; ASGI's messages, its events and timers are more
 than half of what such a request costs. It goes through the same door as every other (`App.answer`). Whatever is unusual
 about a request, a query, a chunked or large body, a pipeline, sends it the long way. Requests that came in one turn of
-the event loop are begun together in the next: one look at the store's revision serves them all (`api/dispatch.py`).
+the event loop are begun together in the next (`turns.py`): one look at the store's revision serves them all.
+
+**Known heads**: who calls again and again sends the same head each time, but for the length of its body. A request that
+begins with the very bytes of the one before is not parsed again; the same bytes mean the same. What they mean for the
+application, it finds again with the head (`api/dispatch.py`), and decides anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlgate.api.call import Head
 from mlgate.http.asgi import App, ClientGone
+from mlgate.turns import TURNS
 
 log = structlog.get_logger("mlgate.http")
 
@@ -28,6 +35,9 @@ MAX_HEAD, HEAD_SECONDS = 64 << 10, 30.0
 #: Longer bodies go the long way, which reads them no faster than they are used.
 MAX_SHORT = 2 << 20
 _SHORT = (b":predict", b":explain")
+#: Of a head that is remembered, and of the length of a body: a number and the line's end.
+LONGEST_KNOWN, MOST_DIGITS = 4 << 10, 8
+_LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)(\d+)\r\n", re.IGNORECASE)
 
 
 class _Event:
@@ -40,6 +50,17 @@ class _Event:
 _NOBODY = _Event()
 
 
+class _Arriving:
+    """A request for the short way, of whose body some is not here yet."""
+
+    message_event = _NOBODY
+
+    def __init__(self) -> None:
+        self.body: list[bytes] = []
+        self.disconnected = self.response_complete = False
+        self.keep_alive = True
+
+
 class _Short:
     """A request on the short way, in the place where uvicorn keeps its cycle of request and response.
 
@@ -47,18 +68,14 @@ class _Short:
     tasks are for and a prediction has no use for. What needs a task (a time-out) makes one.
     """
 
-    __slots__ = (
-        "body", "coroutine", "disconnected", "keep_alive", "message_event", "more_body", "protocol",
-        "response_complete",
-    )  # fmt: skip
+    __slots__ = ("coroutine", "disconnected", "keep_alive", "protocol", "response_complete")
+    message_event = _NOBODY
 
-    def __init__(self, protocol: BoundedProtocol) -> None:
+    def __init__(self, protocol: BoundedProtocol, coroutine: Coroutine[Any, Any, bytes], keep_alive: bool) -> None:
         self.protocol = protocol
-        self.body: list[bytes] = []
+        self.coroutine = coroutine
         self.disconnected = self.response_complete = False
-        self.keep_alive = self.more_body = True
-        self.message_event = _NOBODY
-        self.coroutine: Coroutine[Any, Any, bytes]
+        self.keep_alive = keep_alive
 
     def step(self, _: object = None) -> None:
         """Go on until the next future, or to the end."""
@@ -80,24 +97,25 @@ class _Short:
         self.protocol.transport.abort()
 
 
-class _Begin:
-    """Begins the requests of one turn of the event loop in the next one."""
+class _Known(NamedTuple):
+    """The head of a connection's last request on the short way: its bytes before and after the number that tells the
+    body's length, and what the application made of it. The next request mostly has the same."""
 
-    def __init__(self) -> None:
-        self._arrived: list[_Short] = []
+    before: bytes
+    after: bytes
+    head: Head
 
-    def add(self, loop: asyncio.AbstractEventLoop, short: _Short) -> None:
-        if not self._arrived:
-            loop.call_soon(self._run)
-        self._arrived.append(short)
-
-    def _run(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        for short in arrived:
-            short.step()
-
-
-_BEGIN = _Begin()
+    def body(self, data: bytes) -> bytes | None:
+        """The body, where the data are this head, with any length, and just as much."""
+        if not data.startswith(self.before):
+            return None
+        start = len(self.before)
+        end = data.find(b"\r", start, start + MOST_DIGITS)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(self.after, end):
+            return None
+        body = data[end + len(self.after) :]
+        return body if len(body) == int(digits) and 0 < len(body) <= MAX_SHORT else None
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -108,6 +126,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_is_over = False
     _late: asyncio.TimerHandle | None = None
     _active = 0.0
+    #: What came last from the wire, when it began where a request begins; else nothing.
+    _chunk = b""
+    _is_between = True
+    _known: _Known | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -119,6 +141,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._known is not None and self._is_between and self._is_free():
+            body = self._known.body(data)
+            if body is not None:
+                self._active = self.loop.time()
+                self._begin(self._known.head, body)
+                return
+        self._chunk = data if self._is_between else b""
         self._silent += len(data)  # the parser's callbacks set this back as they make something of the bytes
         super().data_received(data)
         if self._silent > MAX_HEAD:
@@ -127,6 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_message_begin(self) -> None:
+        self._is_between = False
         self._head = self._silent = 0
         self._head_is_over = False
         super().on_message_begin()
@@ -147,13 +177,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_short():
-            self.cycle = _Short(self)
+            self.cycle = _Arriving()
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._silent = 0
-        if type(self.cycle) is _Short:
+        if type(self.cycle) is _Arriving:
             self.cycle.body.append(body)
         else:
             super().on_body(body)
@@ -166,17 +196,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._silent = 0
-        if type(self.cycle) is not _Short:
+        self._is_between = True
+        if type(self.cycle) is not _Arriving:
             super().on_message_complete()
         elif not self.transport.is_closing():
-            short: _Short = self.cycle
-            body = short.body[0] if len(short.body) == 1 else b"".join(short.body)
-            short.body.clear()
-            short.coroutine = self.app.answer_whole(
-                self.url, self.headers, body, self.scheme or "http", self.server, self.server_state.default_headers
-            )
-            self.tasks.add(short)  # type: ignore[arg-type]
-            _BEGIN.add(self.loop, short)
+            body = self.cycle.body[0] if len(self.cycle.body) == 1 else b"".join(self.cycle.body)
+            head = self.app.head(self.url, self.headers, self.scheme or "http", self.server)
+            self._known = _known(self._chunk, body, head)
+            self._begin(head, body, self.cycle.keep_alive)
+        self._chunk = b""
 
     # ------------------------------------------------------------------------------------------------- the short way
 
@@ -186,9 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         if self.parser.get_method() != b"POST" or self.expect_100_continue or self.root_path:
             return False
-        if self.cycle is not None and not self.cycle.response_complete:
-            return False
-        if self.limit_concurrency is not None and max(len(self.connections), len(self.tasks)) >= self.limit_concurrency:
+        if not self._is_free():
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return False
@@ -196,6 +222,19 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         lengths = [value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
         return len(lengths) == 1 and lengths[0].isdigit() and 0 < int(lengths[0]) <= MAX_SHORT
+
+    def _is_free(self) -> bool:
+        """Whether a request may begin now: the one before is answered, and the server is not full."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        limit = self.limit_concurrency
+        return limit is None or (len(self.connections) < limit and len(self.tasks) < limit)
+
+    def _begin(self, head: Head, body: bytes, keep_alive: bool = True) -> None:
+        coroutine = self.app.answer_whole(head, body, self.server_state.default_headers)
+        short = self.cycle = _Short(self, coroutine, keep_alive)
+        self.tasks.add(short)  # type: ignore[arg-type]
+        TURNS.begin(self.loop, short.step)
 
     def answered(self, short: _Short, answer: bytes) -> None:
         """Write the answer; without one there is nobody to answer, or nothing to say."""
@@ -256,3 +295,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head += size
         if self._head > MAX_HEAD:
             self.transport.abort()
+
+
+def _known(chunk: bytes, body: bytes, head: Head) -> _Known | None:
+    """What to know a head by, where a chunk from the wire was that head and its body and nothing else."""
+    written = chunk[: len(chunk) - len(body)]
+    if not chunk.endswith(body) or len(written) > LONGEST_KNOWN:
+        return None
+    if written.find(b"\r\n\r\n") != len(written) - 4:  # what ends with this body is another request
+        return None
+    length = _LENGTH.search(written)
+    return _Known(written[: length.end(1)], written[length.end(2) :], head) if length is not None else None

@@ -6,10 +6,10 @@ version, and says where it answers by now. Frames are described in runtimes/serv
 
     # INVARIANT: a request that was written is never written again; one that never left may use a second connection.
 
-On the hot path nothing is made per request but a future and a frame: what is asked in one turn of the event loop goes
-out in one write, and one coarse timer looks for requests whose time is over. A request that timed out still
-waits in the model process, so it still counts against the bound. A process that has answered nobody for as long as a
-prediction may take is hung, and the worker is asked to end it.
+On the hot path nothing is made per request but a future and a frame: what is asked in one turn (`turns.py`) goes out
+in one write, and one coarse timer looks for requests whose time is over. A request that timed out still waits in the
+model process, so it still counts against the bound. A process that has answered nobody for as long as a prediction may
+take is hung, and the worker is asked to end it.
 
 The model process is a stranger: its frames are bounded, its status is 200 or 400, it answers each request once and what
 it begins to answer it ends in time; anything else ends the connection and frees what it sent.
@@ -28,6 +28,7 @@ from typing import Any, cast
 from mlgate.adapters.hosts import control
 from mlgate.core.errors import DeadlineExceeded, FailedPrecondition, ResourceExhausted, RpcError, Unavailable
 from mlgate.ports import ModelAnswer, ModelSpec
+from mlgate.turns import TURNS
 
 REQUEST = struct.Struct("<IIB")
 ANSWER = struct.Struct("<IIH")
@@ -57,22 +58,23 @@ class SocketModelHost:
         self._run_dir = run_dir
         self._max_waiting = max_waiting
         self._name = secrets.token_hex(4)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._links: dict[str, list[_Link]] = {}
         self._starting: dict[str, tuple[asyncio.Task[None], list[None]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._reporter: asyncio.Task[None] | None = None
         self._errands: set[asyncio.Task[None]] = set()
 
-    async def predict(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer:
+    def predict(self, spec: ModelSpec, body: bytes, timeout: float) -> Coroutine[Any, Any, ModelAnswer]:
         """Raises Unavailable, DeadlineExceeded, ResourceExhausted; FailedPrecondition when the model cannot load."""
-        return await self._relay(spec, PREDICT, body, timeout)
+        return self._relay(spec, PREDICT, body, timeout)
 
-    async def explain(self, spec: ModelSpec, body: bytes, timeout: float) -> ModelAnswer:
+    def explain(self, spec: ModelSpec, body: bytes, timeout: float) -> Coroutine[Any, Any, ModelAnswer]:
         """As `predict`."""
-        return await self._relay(spec, EXPLAIN, body, timeout)
+        return self._relay(spec, EXPLAIN, body, timeout)
 
     async def _relay(self, spec: ModelSpec, verb: int, body: bytes, timeout: float) -> ModelAnswer:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         deadline = loop.time() + timeout
         for is_last in (False, True):
             link = self._link(spec.uid)
@@ -113,10 +115,10 @@ class SocketModelHost:
         links = self._links.get(uid)
         if not links:
             return None
+        if len(links) == 1 and not links[0].is_closed:
+            return links[0] if not links[0].is_leaving else None
         if any(link.is_closed for link in links):
             links = self._links[uid] = [link for link in links if not link.is_closed]
-        if len(links) == 1:
-            return links[0] if not links[0].is_leaving else None
         staying = [link for link in links if not link.is_leaving]
         return min(staying, key=lambda link: len(link.waiting)) if staying else None
 
@@ -252,7 +254,7 @@ class _Link(asyncio.Protocol):
         self.waiting[number] = (answered, deadline, deadline - timeout)
         self._asked = True
         if not self._unsent:
-            self._loop.call_soon(self._send)
+            TURNS.at_end(self._loop, self._send)
         self._unsent += (REQUEST.pack(5 + len(body), number, verb), body)
         self._unsent_numbers.append(number)
         self.queued += len(body)

@@ -35,7 +35,7 @@ def new_code(tx: Transaction, code: str, principal: str, lifetime: float, now: d
 
 async def exchange_code(call: Call) -> Response:
     """Answer {"accessToken", "expireTime", "principal"}. Raises Unauthenticated."""
-    body = decode(ExchangeCodeRequest, parse(await call.request.body(_MAX_BODY)))
+    body = decode(ExchangeCodeRequest, parse(await call.request.body.read(_MAX_BODY)))
     code = body.code or ""
     await call.on_thread(lambda tx: _found(tx, code, call.now))  # no lock is held while strangers guess
     session = await call.on_thread(lambda tx: _opened(call, tx, code), write=True)

@@ -43,7 +43,7 @@ _KEY_ID = re.compile(r"[0-9a-f]{40}")
 
 async def exchange(call: Call) -> Response:
     """Answer {"access_token", "expires_in", "token_type"}, or {"error", "error_description"} with 400 or 401."""
-    raw = await call.request.body(64 << 10)
+    raw = await call.request.body.read(64 << 10)
     try:
         assertion = _assertion(raw)
         proven = await call.on_thread(lambda tx: _verified(call, tx, assertion))

@@ -119,14 +119,14 @@ async def _insert_media(call: Call) -> dict[str, Any]:
     wanted = replace(
         _Wanted.read(call, b"", headers.get("content-type", "")), hashes=Hashes(md5=headers.get("content-md5", ""))
     )
-    return await _finish(call, wanted, await _receive(call, call.request.stream()))
+    return await _finish(call, wanted, await _receive(call, call.request.body.stream()))
 
 
 async def _insert_multipart(call: Call) -> dict[str, Any]:
     parts = Multipart(call.request.headers.get("content-type", ""))
 
     async def media() -> AsyncIterator[bytes]:
-        async for data in call.request.stream():
+        async for data in call.request.body.stream():
             yield parts.feed(data)
         yield parts.finish()
 
@@ -285,7 +285,7 @@ async def _append(call: Call, upload_id: str, given: ContentRange, size: int, *,
         return await _append_rest(blobs, upload_id, data, size)
 
     try:
-        async for data in call.request.stream():
+        async for data in call.request.body.stream():
             if not whole and at + len(data) > given.last + 1:
                 raise refuse("Content-Range", "The body is longer than Content-Range says.")
             new = data[max(size + held - at, 0) :] if first <= size else b""

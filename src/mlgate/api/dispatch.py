@@ -231,6 +231,8 @@ def _named(call: Call) -> dict[str, str]:
 
 def _read_query(call: Call) -> None:
     """The query's parameters, all of them read before anything is done."""
+    if not call.request.query:
+        return
     call.query = params.decode_query(call.method, call.request.query)
     if call.query.get("fields"):
         call.fields = partial.parse(call.query["fields"])

@@ -22,24 +22,20 @@ async def read(call: Call) -> tuple[bytes, ServedModel, ServedVersion]:
     the decision. Raises NotFound, FailedPrecondition.
     """
     body = await call.request.body.read(call.settings.max_predict)
-    model = _served(call)
-    if not (call.request.is_whole and call.services.snapshot.stands_at(call.decided)):
+    model_name, snapshot = model_of(call.resource), call.services.snapshot
+    model = snapshot.served.get(model_name)
+    if not (call.request.is_whole and snapshot.stands_at(call.decided)):
         call.authorize()
-        while model is not (newer := _served(call)):
+        while model is not (newer := snapshot.served.get(model_name)):
             model = newer
             call.authorize()
     if model is None:
-        raise NotFound(f"Resource '{model_of(call.resource)}' was not found.")
-    return body, model, _version(call, model)
+        raise NotFound(f"Resource '{model_name}' was not found.")
+    return body, model, _version(call, model_name, model)
 
 
-def _served(call: Call) -> ServedModel | None:
-    return call.services.snapshot.served.get(model_of(call.resource))
-
-
-def _version(call: Call, model: ServedModel) -> ServedVersion:
+def _version(call: Call, model_name: str, model: ServedModel) -> ServedVersion:
     """The version that the URL names, or the model's default."""
-    model_name = model_of(call.resource)
     version_id = id_of(call.resource) if call.resource != model_name else model.default
     if version_id in model.versions:
         return model.versions[version_id]

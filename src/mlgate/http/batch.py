@@ -27,7 +27,7 @@ _CONTENT_ID = re.compile(rb"^content-id:[ \t]*([!-~](?:[ -~]{0,198}[!-~])?)[ \t]
 
 
 def is_batch(raw_path: str) -> bool:
-    return re.fullmatch(r"/batch(/[a-z]+/v\d+)?", raw_path) is not None
+    return raw_path.startswith("/batch") and re.fullmatch(r"/batch(/[a-z]+/v\d+)?", raw_path) is not None
 
 
 async def answer(request: Request, one: Answer) -> Response:

@@ -69,7 +69,7 @@ def read_request(body: bytes) -> Request:
         raise Failed(INPUTS, f"'instances' is not a list; {_HINT}")
     if not instances:
         raise Failed(INPUTS, f"'instances' is empty; {_HINT}")
-    if b'"b64"' in body or b"\\u" in body:  # the key may be written with escapes
+    if body.count(b"{") > 1 and (b'"b64"' in body or b"\\u" in body):  # the key may be written with escapes
         try:
             request = {key: decoded(value) for key, value in request.items()}
         except RecursionError:

@@ -39,8 +39,8 @@ REQUESTS = 1_000_000
 VARIABLE = "MLGATE_MIXED_REQUESTS"
 VERSIONS, AT_ONCE = 20, 8
 CONNECTIONS = 48
-MEMORY = 1 << 30
-"""Of all model processes together: not enough for twenty."""
+MEMORY = 3 << 29
+"""Of all model processes together: enough for those that are asked at a time, and not for twenty."""
 IDLE_SECONDS = 2.0
 HANGS = 120.0
 """Seconds after which a request counts as hanging; the server's own limit is half of it."""
@@ -210,7 +210,7 @@ class _Plan:
         self.dice = random.Random(seed)
         self.url = urlsplit(server.url)
         self.headers = {"Authorization": f"Bearer {server.bearer}"}
-        self._per_window = max(requests // 400, 500)
+        self._per_window = max(requests // 100, 500)
 
     def next(self) -> tuple[Version, Asked, bytes] | None:
         if self.outcome.requests == self.requests:

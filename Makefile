@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-tensorflow lint types check serve docs bench bench-serving bench-vizier fuzz soak clean
+.PHONY: help demo test test-tensorflow lint types check serve docs bench bench-serving bench-vizier bench-jobs fuzz soak clean
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -59,8 +59,11 @@ fuzz: .venv/.ok  ## Random worlds and requests, for longer
 soak: .venv/.ok  ## Kill, stop and restart loaded servers; revocation and escalation at length (takes hours)
 	@MLGATE_SOAK_ROUNDS=$${MLGATE_SOAK_ROUNDS:-60} MLGATE_FAULT_ROUNDS=$${MLGATE_FAULT_ROUNDS:-30} \
 		MLGATE_REVOCATION_ROUNDS=$${MLGATE_REVOCATION_ROUNDS:-1000} MLGATE_ESCALATION_ALL=1 \
-		$(BIN)/pytest -s tests/recovery tests/concurrency tests/escalation tests/jobs tests/http/test_metrics.py
+		$(BIN)/pytest -s tests/recovery tests/concurrency tests/escalation tests/jobs tests/http/test_metrics.py tests/hosts/test_mixed.py
 	@$(BIN)/python -m tests.concurrency.cost
+
+bench-jobs: .venv/.ok  ## Measure what jobs and batch predictions cost into docs/benchmarks-jobs.md
+	@$(BIN)/python -m bench.jobs --write
 
 test-tensorflow: .venv/.ok  ## TensorFlow models, in environments that it builds first (half a gigabyte each)
 	@MLGATE_TENSORFLOW=$${MLGATE_TENSORFLOW:-.tensorflow} $(BIN)/pytest tests/tensorflow

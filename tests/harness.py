@@ -47,6 +47,8 @@ class Server:
     owner: str = OWNER
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
+    #: The beginning of a command that runs the rest of it.
+    within: tuple[str, ...] = ()
     _tokens: dict[str, str] = field(default_factory=dict)
     _clients: list[Any] = field(default_factory=list)
 
@@ -67,8 +69,8 @@ class Server:
         log = (self.data_dir / "server.log").open("ab")
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "mlgate.cli.main", "serve", "--data-dir", str(self.data_dir), "--port", str(port),
-                "--workers", str(self.workers), "--ready-file", str(ready), *self._database(),
+                *self.within, sys.executable, "-m", "mlgate.cli.main", "serve", "--data-dir", str(self.data_dir),
+                "--port", str(port), "--workers", str(self.workers), "--ready-file", str(ready), *self._database(),
             ],
             stdout=log, stderr=log, env={**os.environ, **PLAIN, **self.settings},
         )  # fmt: skip

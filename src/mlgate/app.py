@@ -23,7 +23,7 @@ from mlgate.adapters.db.store import SqlStore, sqlite_url
 from mlgate.adapters.environments.builder import Builder
 from mlgate.adapters.environments.environments import UvEnvironments
 from mlgate.adapters.hosts.client import SocketModelHost
-from mlgate.adapters.hosts.sandbox import NONE, OFF, Sandbox, probe
+from mlgate.adapters.hosts.sandbox import NONE, OFF, Sandbox, for_jobs, probe
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
 from mlgate.adapters.identity.tokens import TokenIdentity, new_token
 from mlgate.adapters.lines import LogFiles, TableFiles
@@ -48,14 +48,15 @@ from mlgate.core.wire import format_timestamp, parse_timestamp
 from mlgate.http.asgi import App
 from mlgate.ports import AuditEntry, Author, Record
 from mlgate.runner.loop import Runner
-from mlgate.runner.slots import Slots
 from mlgate.runner.training import Parts
 from mlgate.runner.watched import TOKEN_SECONDS
 from mlgate.settings import Settings, models_memory_of, nodes_of, slots_of
+from mlgate.slots import Slots
 from mlgate.snapshot import ServedVersion, Snapshot
 from mlgate.studies import SUGGEST
+from mlgate.worker.builds import Builds
 from mlgate.worker.deploy import Deployer
-from mlgate.worker.loop import Worker
+from mlgate.worker.loop import AT_ONCE, Worker
 from mlgate.worker.suggest import Suggester
 from mlgate.worker.version_log import VersionLog
 
@@ -348,12 +349,12 @@ def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, Mod
         memory_bytes=models_memory_of(settings),
         spares=settings.model_spares,
         most_processes=nodes_of(settings),
-        gateway=_gateways(store, snapshot, settings, confined["mode"]),
+        gateway=_gateways(store, snapshot, settings, _sandbox(confined)),
     )
     suggester = Suggester(store, ProcessOptimizer(_THOUGHT_SECONDS), clock)
-    deployer = Deployer(
-        store, snapshot, blobs, supervisor, environments(settings), clock, settings, where.models, version_log.said
-    )
+    stopping, working = threading.Event(), Slots(AT_ONCE)
+    builds = Builds(environments(settings), working, stopping)
+    deployer = Deployer(store, snapshot, blobs, supervisor, builds, clock, settings, where.models, version_log.said)
 
     def expire(now: datetime) -> None:
         with store.write() as tx:
@@ -376,6 +377,8 @@ def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, Mod
         models_dir=where.models,
         handlers={"deploy_version": deployer.run, SUGGEST: suggester.run},
         processes=_ServedProcesses(supervisor, environments(settings), settings),
+        places=working,
+        stopping=stopping,
         expire=expire,
     )
     return built, supervisor
@@ -414,18 +417,21 @@ def runner(settings: Settings, confined: Mapping[str, Any]) -> Runner:
         clock=clock,
         settings=settings,
         slots=slots,
+        home=f"runner-{_installation(where.jobs)}",
         issue=issue,
         stopping=stopping,
     )  # fmt: skip
     built = Runner(
-        name=f"runner-{_installation(where.jobs)}", store=store, clock=clock, lease_seconds=settings.lease_seconds,
+        name=parts.home, store=store, clock=clock, lease_seconds=settings.lease_seconds,
         handlers={}, parallel=slots.count + 2, parts=parts, stopping=stopping,
     )  # fmt: skip
     built.handlers = {RUN_JOB: built.run_job}
     return built
 
 
-def _gateways(store: SqlStore, snapshot: Snapshot, settings: Settings, mode: str) -> Callable[[str, Path], Gateway]:
+def _gateways(
+    store: SqlStore, snapshot: Snapshot, settings: Settings, sandbox: Sandbox
+) -> Callable[[str, Path], Gateway]:
     """A gateway to this server for the code of a service account, whose tokens are renewed in time."""
     issued: dict[str, tuple[str, float]] = {}
 
@@ -449,7 +455,7 @@ def _gateways(store: SqlStore, snapshot: Snapshot, settings: Settings, mode: str
             raise FailedPrecondition(f"The service account {email} of the version does not exist.")
         return Gateway(
             own_url(settings), lambda: token(email), account=email, project=account.project, directory=directory,
-            public_url=settings.public_url, mode=mode,
+            public_url=settings.public_url, mode=for_jobs(sandbox).mode,
         )  # fmt: skip
 
     return gateway

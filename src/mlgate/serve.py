@@ -60,8 +60,10 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, settings: Settings, ready_file: Path | None) -> None:
+    def __init__(self, settings: Settings, ready_file: Path | None, *, console_anywhere: bool = False) -> None:
+        """With `console_anywhere`, the console takes any free port when its own is taken."""
         self._settings = settings
+        self._console_anywhere = console_anywhere
         self._ready_file = ready_file
         self._children: list[Child] = []
         self._stopping = False
@@ -74,7 +76,7 @@ class Supervisor:
         listening = self._listen(self._settings.port)
         self._settings = replace(self._settings, port=listening.getsockname()[1])
         if self._settings.console_port >= 0 and find_spec("nicegui"):
-            self._console = self._listen(self._settings.console_port, "; MLGATE_CONSOLE_PORT names another, -1 none")
+            self._console = self._listen_for_console()
         sandbox = app.confinement(self._settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
@@ -112,11 +114,22 @@ class Supervisor:
         try:
             listening.bind((settings.host, port))
         except (OSError, OverflowError) as error:
+            listening.close()
             why = getattr(error, "strerror", None) or "a port is a number from 0 to 65535"
             raise FailedPrecondition(f"Cannot listen on {settings.host}:{port}: {why}{hint}.") from None
         listening.listen(2048)
         listening.set_inheritable(True)
         return listening
+
+    def _listen_for_console(self) -> socket.socket:
+        try:
+            return self._listen(self._settings.console_port, "; MLGATE_CONSOLE_PORT names another, -1 none")
+        except FailedPrecondition as error:
+            if not self._console_anywhere:
+                raise
+            free = self._listen(0)
+            log.warning("console on another port", port=free.getsockname()[1], reason=error.message)
+            return free
 
     # -------------------------------------------------------------------------------------------------- children
 

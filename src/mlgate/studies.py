@@ -8,6 +8,7 @@ at all trials:
     open     number -> client of each ACTIVE trial, None of each REQUESTED one
     waiting  client -> its running suggest operation, and how many trials it asked for. While there is any, there is a
              task of kind SUGGEST for the study
+    deleted  how many COMPLETED trials were deleted
     slow     suggestions are left to the worker
 """
 
@@ -59,7 +60,9 @@ def add_trial(tx: Transaction, study: Record, trial: Json, now: datetime) -> Rec
 
 
 def note(study: Record, trial: Record, *, gone: bool = False) -> None:
-    """Remember in the study whether the trial can be handed out (again)."""
+    """Remember in the study whether the trial can be handed out (again), or that it was deleted."""
+    if gone and trial.body["state"] == COMPLETED:
+        study.hidden["deleted"] = study.hidden.get("deleted", 0) + 1
     number, is_open = id_of(trial.name), trial.body["state"] in (REQUESTED, ACTIVE)
     if is_open and not gone:
         study.hidden["open"][number] = trial.body.get("clientId")
@@ -120,13 +123,17 @@ def hand_out(
     return found
 
 
-def question(study: Record, records: Sequence[Record], count: int) -> Json:
-    """What the optimizer is to be asked for new points."""
-    told = ("name", "parameters", "state", "finalMeasurement", "trialInfeasible")
-    shown = [{field: r.body[field] for field in told if field in r.body} for r in records]
+def told(trial: Record) -> Json:
+    """What the optimizer is told of a trial: all but the way to its outcome."""
+    fields = ("name", "parameters", "state", "finalMeasurement", "trialInfeasible")
+    return {field: trial.body[field] for field in fields if field in trial.body}
+
+
+def question(study: Record, trials: Sequence[Json], count: int) -> Json:
+    """What the optimizer is to be asked for new points. `trials` is what it is told of all of them."""
     return {
-        "ask": "suggest", "config": study.body["studyConfig"], "trials": shown, "count": count, "study": study.name,
-        "next": study.hidden["next"],
+        "ask": "suggest", "config": study.body["studyConfig"], "trials": list(trials), "count": count,
+        "study": study.name, "next": study.hidden["next"],
     }  # fmt: skip
 
 

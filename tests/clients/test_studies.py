@@ -195,10 +195,12 @@ def test_a_study_by_hand(ada: CommandLine, tmp_path: Path) -> None:
     assert study in ada.ok("studies", "list").stdout
     assert ada.ok("studies", "describe", study).yaml == made
     table = ada.ok("trials", "suggest", "--study", study, "--client-id", "me").stdout
-    assert table.splitlines()[1].split()[:3] == ["1", "ACTIVE", "me"]
+    assert table.splitlines()[0].split()[-2:] == ["FINAL_MEASUREMENT_METRICS", "PARAMETERS"]
+    assert table.splitlines()[1].split() == ["1", "ACTIVE", "me", "lr=0.01", "n=5", "c=a"]
     ada.ok("trials", "add-measurement", "1", "--study", study, "--metric", "loss=0.5", "--step", "1")
     assert ada.ok("trials", "check-early-stopping", "1", "--study", study).yaml == {"shouldStop": False}
     assert ada.ok("trials", "complete", "1", "--study", study).yaml["state"] == "COMPLETED"
+    assert "loss=0.5" in ada.ok("trials", "list", "--study", study).stdout
     known = ("--parameter", "lr=0.01", "--parameter", "n=3", "--parameter", "c=a")
     assert ada.ok("trials", "create", "--study", study, *known, "--metric", "loss=0.1").yaml["state"] == "COMPLETED"
     assert ada.ok("trials", "create", "--study", study, *known).yaml["state"] == "REQUESTED"
@@ -224,6 +226,7 @@ def test_a_study_from_a_file(ada: CommandLine, tmp_path: Path) -> None:
     ada.ok("studies", "create", study, "--config", str(file), "--algorithm", "random")
     read = ada.ok("studies", "describe", study).yaml["studyConfig"]
     assert (read["algorithm"], read["parameters"][0]["parameter"]) == ("RANDOM_SEARCH", "x")
+    assert "give --parameter and --metric, or --config" in ada.fails("studies", "create", new_id())
     for wrong in ("x", "x=double:1", "x=double:a:b", "x=int:1:2:cubic", "x=thing:1:2"):
         assert wrong in ada.fails("studies", "create", new_id(), "--parameter", wrong, "--metric", "y")
 
@@ -259,6 +262,7 @@ def test_a_command_is_run_for_trial_after_trial(ada: CommandLine, tmp_path: Path
     best = done.json[0]
     assert best["finalMeasurement"]["metrics"][0]["value"] < 0.1
     assert len(best["measurements"]) == 3
+    assert best["finalMeasurement"]["stepCount"] == "3", "the last line has no step: it is the end of those before"
     trials = ada.ok("trials", "list", "--study", study, "--format", "json").json
     assert len(trials) == 14
     assert {t["state"] for t in trials} == {"COMPLETED"}
@@ -344,6 +348,8 @@ def test_plots_are_drawn(ada: CommandLine, tmp_path: Path, kind: str) -> None:
     ada.ok(*plot, "--output", str(tmp_path / "plot.json"))
     assert json.loads((tmp_path / "plot.json").read_text())["kind"] == kind
     assert ada.ok(*plot).yaml["kind"] == kind
+    if kind == "contour":
+        assert ada.ok("studies", "plot", study, "--kind", kind).yaml["kind"] == kind, "of the most important ones"
     assert ".svg and .json" in ada.fails(*plot, "--output", str(tmp_path / "plot.png"))
 
 

@@ -31,7 +31,7 @@ def big_project(console: ConsoleServer) -> None:
             tx.insert(Record(name, "model", f"projects/{BIG}", str(number), {"name": name}, NOW))
         location = f"projects/{BIG}/locations/us-central1"
         axes = [
-            {"parameter": f"p{i}", "type": "DOUBLE", "doubleValueSpec": {"minValue": 0.0, "maxValue": 1.0}}
+            {"parameter": f"p{i}", "type": "DOUBLE", "doubleValueSpec": {"minValue": 0.0, "maxValue": 1.0 + i / 4}}
             for i in range(6)
         ]
         config = {"parameters": axes, "metrics": [{"metric": "loss", "goal": "MINIMIZE"}]}
@@ -100,7 +100,10 @@ def test_a_study_of_a_thousand_trials(console: ConsoleServer, browser: Browser) 
         page = ada.go(study)
         expect(page.get_by_text("after 1000 trials")).to_be_visible()
         page.get_by_role("tab", name="Parallel coordinates").click()
-        expect(page.get_by_role("img", name="1000 trials across 6 parameters and loss")).to_be_visible()
+        drawn = page.get_by_role("img", name="1000 trials across 6 parameters and loss")
+        expect(drawn).to_be_visible()
+        for end in ("1.25", "1.5", "1.75", "2", "2.25"):  # of the axes of p1 to p5
+            expect(drawn.get_by_text(end, exact=True)).to_be_visible()
         page.get_by_role("tab", name="Trials").click()
         expect(page.get_by_text("1000 trials")).to_be_visible()
         assert page.locator("tbody tr").count() < 200  # the rest is drawn when it comes into sight

@@ -232,6 +232,7 @@ def test_changes_tell_what_is_new_and_what_is_gone(store: SqlStore) -> None:
         tx.set_fact("account", "a@example.com", None)
         assert tx.facts("account") == {"b@example.com": {"uid": "2"}}
     assert store.changes(revision)[1] == [Fact("account", "a@example.com", None)]
+    assert store.changes(0) == (store.revision(), [Fact("account", "b@example.com", {"uid": "2"})])
     assert store.changes(store.revision())[1] == []
 
 
@@ -307,14 +308,27 @@ def test_a_worker_gets_tasks_of_its_kinds_begun_ones_first_then_by_name(store: S
         assert [task.name for task in tx.waiting_tasks("deploy")] == ["c", "d"]
         assert tx.find_tasks("other") == ["a"]
         assert tx.holds(begun)
-    store.take_over("two", NOW)
+        assert (tx.find_tasks("deploy", "one"), tx.find_tasks("deploy", "two")) == (["b"], [])
     assert store.claim("two", NOW, 10, ("other",)).name == "a"
-    store.take_over("one", NOW)
-    again = [store.claim("one", NOW, 10, ("deploy",)) for _ in range(4)]
-    assert [task and task.name for task in again] == ["b", "c", "d", None]
+    assert store.claim("two", NOW, 10, ("other",), ["a"]) is None
+
+
+def test_what_a_worker_does_not_hold_any_more_is_its_own_at_once_and_others_after_the_lease(store: SqlStore) -> None:
+    with store.write() as tx:
+        for name in "bcd":
+            tx.enqueue(Task(name, "deploy", {}))
+    begun = store.claim("one", NOW, 10, KINDS)
+    assert store.renew(begun, "one", NOW, 1000)
+    again: list[Task] = []
+    while (task := store.claim("one", NOW, 10, KINDS, [task.name for task in again])) is not None:
+        again.append(task)
+    assert [(task.name, task.attempts) for task in again] == [("b", 2), ("c", 1), ("d", 1)]
     with store.read() as tx:
         assert not tx.holds(begun)
         assert tx.holds(again[0])
+    assert not store.renew(begun, "one", NOW, 1000)
+    assert store.claim("two", NOW, 10, KINDS) is None
+    assert store.claim("two", NOW + timedelta(seconds=11), 10, KINDS).name == "b"
 
 
 def test_a_task_given_back_waits_for_its_delay(store: SqlStore) -> None:
@@ -322,8 +336,10 @@ def test_a_task_given_back_waits_for_its_delay(store: SqlStore) -> None:
         tx.enqueue(Task("projects/p/operations/1", "deploy", {}))
     task = store.claim("one", NOW, 10, KINDS)
     store.release(task, NOW, delay_seconds=3)
-    assert store.claim("one", NOW + timedelta(seconds=2), 10, KINDS) is None
-    assert store.claim("one", NOW + timedelta(seconds=4), 10, KINDS).attempts == 2
+    assert not store.renew(task, "one", NOW, 10)
+    assert store.claim("two", NOW + timedelta(seconds=2), 10, KINDS) is None
+    assert store.claim("one", NOW + timedelta(seconds=2), 10, KINDS, [task.name]) is None
+    assert store.claim("two", NOW + timedelta(seconds=4), 10, KINDS).attempts == 2
 
 
 @pytest.mark.parametrize(

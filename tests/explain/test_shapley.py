@@ -24,6 +24,7 @@ from sklearn.svm import SVC
 from mlgate.adapters.runtimes import explaining
 from mlgate.adapters.runtimes.contract import Failed
 from mlgate.adapters.runtimes.frameworks import Model, load_model
+from mlgate.adapters.runtimes.pace import Pace, finished
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -135,10 +136,11 @@ def test_pairs_of_orders_are_exact_where_features_act_two_by_two() -> None:
     from mlgate.adapters.runtimes import shapley as method
 
     x = numpy.arange(1.0, 13.0)[None]
-    found = method.attribute(
+    steps = method.attribute(
         lambda values, rows: values["x"][:, 0] * values["x"][:, 1] + values["x"].sum(axis=1),
-        {"x": x}, {"x": numpy.zeros(12)}, numpy.zeros(1, int), 2,
+        {"x": x}, {"x": numpy.zeros(12)}, numpy.zeros(1, int), 2, Pace(),
     )  # fmt: skip
+    found = finished(steps)
     assert found.values["x"][0] == pytest.approx([1 + 1, 2 + 1, *range(3, 13)])
 
 

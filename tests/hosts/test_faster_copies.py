@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,18 @@ import pytest
 import xgboost
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from mlgate.adapters.hosts.client import SocketModelHost
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
@@ -35,6 +41,13 @@ FLOWERS, KINDS = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[KINDS]
 CANCER, BENIGN = load_breast_cancer(return_X_y=True)
 SUGAR, PROGRESS = load_diabetes(return_X_y=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """As in a model's process; and threads that wait for each other are very slow where the processors are busy."""
+    with threadpool_limits(1):
+        yield
 
 
 def model(source: Any) -> Model:
@@ -69,6 +82,8 @@ COPIES: dict[str, tuple[Callable[[], Any], Any]] = {
     "a tree": (lambda: DecisionTreeClassifier(random_state=1).fit(FLOWERS, KINDS), FLOWERS),
     "a linear regression": (lambda: LinearRegression().fit(SUGAR, PROGRESS / 1e5), SUGAR),
     "boosted regression": (lambda: GradientBoostingRegressor(n_estimators=20).fit(SUGAR, PROGRESS / 1e5), SUGAR),
+    "histograms, three kinds": (lambda: HistGradientBoostingClassifier(max_iter=20).fit(FLOWERS, NAMES), FLOWERS),
+    "histograms, a number": (lambda: HistGradientBoostingRegressor(max_iter=20).fit(SUGAR, PROGRESS / 100), SUGAR),
     "xgboost, two kinds": (lambda: boost("binary:logistic", CANCER, BENIGN), CANCER),
     "xgboost, three kinds": (lambda: boost("multi:softprob", FLOWERS, KINDS, num_class=3), FLOWERS),
     "xgboost, a number": (lambda: boost("reg:squarederror", SUGAR, PROGRESS), SUGAR),
@@ -102,6 +117,10 @@ NO_COPY: dict[str, tuple[Callable[[], Any], str]] = {
     "a function of one's own": (
         lambda: make_pipeline(FunctionTransformer(np.sin), LogisticRegression()).fit(FLOWERS, KINDS),
         "cannot be converted",
+    ),
+    "double precision after other steps": (
+        lambda: make_pipeline(StandardScaler(), HistGradientBoostingClassifier(max_iter=5)).fit(FLOWERS, KINDS),
+        "double precision",
     ),
     "labels that are fractions": (
         lambda: LogisticRegression(max_iter=500).fit(FLOWERS, KINDS / 1.0),
@@ -158,6 +177,40 @@ def test_who_answers(asked: list[Any], is_copied: bool, tmp_path: Path) -> None:
     quick = faster.use(counted.model, str(tmp_path))
     quick.predict(np.array(asked))
     assert bool(counted.rows) is not is_copied, said
+
+
+def test_double_precision_decides_where_it_matters(tmp_path: Path) -> None:
+    """Numbers that single precision cannot tell from a threshold of the model."""
+    made = HistGradientBoostingRegressor(max_iter=20, random_state=1).fit(SUGAR, PROGRESS / 100)
+    original, quick, _ = copied(made, tmp_path)
+    rows = np.tile(SUGAR, (3, 1))
+    for feature, thresholds in faster._thresholds(made).items():
+        rows[:, feature] = np.resize(thresholds, len(rows))
+    rows *= 1 + np.random.default_rng(1).choice([0, 1e-9, -1e-9, 1e-8, -1e-8], rows.shape)
+    single = made.predict(rows.astype(np.float32))
+    assert np.abs(single - made.predict(rows)).max() > 0.01
+    for row in rows[:200]:
+        assert quick.predict(row[None]) == pytest.approx(original.predict(row[None]), abs=faster.TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'nothing'", name="nothing"), "environment has no nothing."),
+        (ModuleNotFoundError("No module named 'json.gone'", name="json.gone"), "cannot be imported.*json.gone"),
+        (ImportError("cannot import name 'gone' from 'json'", name="json"), "cannot be imported.*'gone' from 'json'"),
+        (ImportError("libgone.so: cannot open"), "cannot be imported.*libgone.so"),
+    ],
+)
+def test_a_library_that_breaks_is_told_from_one_that_is_missing(
+    error: ImportError, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(source: Any, features: int) -> bytes:
+        raise error
+
+    monkeypatch.setattr(faster, "_convert", fails)
+    with pytest.raises(faster.Unable, match=said):
+        copied(LogisticRegression(max_iter=500).fit(FLOWERS, KINDS), tmp_path)
 
 
 def test_wrong_rows_get_the_originals_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from mlgate.core.trials import MAX_MEASUREMENTS
 from mlgate.ports import Record
-from mlgate.studies import MAX_TRIALS
+from mlgate.studies import MAX_TRIALS, add_trial
 from tests.harness import OWNER, PROJECT, Server
 from tests.http.people import Api, error_of, writing
 from tests.http.vizier import LOCATION, Json, Study, measurement, number, point, wire
@@ -137,6 +137,23 @@ def test_deleting_a_study_deletes_its_trials_and_keeps_its_operations(server: Se
     assert study.trials() == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("PATCH", "{study}"), ("PUT", "{study}"), ("POST", "{study}:stop"), ("PATCH", "{study}/trials/1"),
+        ("GET", "{location}/operations"), ("POST", "{operation}:wait"), ("DELETE", "{operation}"),
+    ],
+)  # fmt: skip
+def test_what_the_document_lacks_is_no_method(server: Server, verb: str, path: str) -> None:
+    """A study cannot be changed, and operations at a location have get and cancel only."""
+    study = Study(server, X)
+    operation = f"/v1/{study.operation()['name']}"
+    made = path.format(study=study.path, location=LOCATION, operation=operation)
+    assert study.http.request(verb, made, json={}).status_code in (404, 405)
+    assert study.http.get(study.path).json()["studyConfig"]["parameters"][0]["parameter"] == "x"
+    assert study.http.get(operation).status_code == 200
+
+
 # ---------------------------------------------------------------------------------------------------------- suggest
 
 
@@ -147,6 +164,7 @@ def test_a_suggestion_is_done_at_once_and_reads_as_an_operation(server: Server) 
     assert metadata["@type"].endswith("google.cloud.ml.v1.SuggestTrialsMetadata")
     assert metadata["study"] == study.path.removeprefix("/v1/")
     assert (metadata["clientId"], metadata["suggestionCount"]) == ("worker-1", 1)
+    assert study.http.get(study.path).json()["createTime"] <= metadata["createTime"] <= response["endTime"]
     assert response["@type"].endswith("google.cloud.ml.v1.SuggestTrialsResponse")
     assert response["studyState"] == "ACTIVE"
     assert response["startTime"] <= response["endTime"]
@@ -267,8 +285,6 @@ def test_a_study_holds_a_thousand_trials_and_then_answers_429(server: Server) ->
     with writing(server) as tx:  # the first ones as `trials.create` would write them: a thousand calls take long
         record = tx.get(study.path.removeprefix("/v1/"))
         assert record is not None
-        from mlgate.studies import add_trial
-
         for n in range(MAX_TRIALS - 2):
             body = {"state": "COMPLETED", "parameters": wire({"x": n / MAX_TRIALS}), "trialInfeasible": True}
             add_trial(tx, record, body, record.created)
@@ -307,6 +323,20 @@ def test_the_optimizer_learns_from_what_is_completed(server: Server) -> None:
     best = study.http.post(f"{study.path}/trials:listOptimalTrials", json={}).json()["trials"][0]
     assert point(best)["c"] == "b"
     assert abs(point(best)["x"] - 0.7) < 0.05
+
+
+def test_after_two_hundred_trials_a_suggestion_is_still_done_at_once(server: Server) -> None:
+    study = Study(server, config(*(double(f"x{n}") for n in range(6)), category("c", "a", "b")))
+    with writing(server) as tx:  # as `trials.create` would write them
+        record = tx.get(study.path.removeprefix("/v1/"))
+        assert record is not None
+        for n in range(200):
+            at = {**{f"x{i}": (n * (i + 1) / 200) % 1 for i in range(6)}, "c": "ab"[n % 2]}
+            body = {"state": "COMPLETED", "parameters": wire(at), "finalMeasurement": measurement(at["x0"])}
+            add_trial(tx, record, body, record.created)
+        tx.update(record)
+    assert number(study.suggest("a")[0]) == 201
+    assert len(study.suggest("b", 5)) == 5
 
 
 def test_the_same_study_gives_the_same_suggestions(server: Server) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import mlgate
-from mlgate.adapters.hosts.sandbox import NONE, Sandbox, probe
+from mlgate.adapters.hosts.sandbox import LOOPBACK, NONE, Sandbox, probe
 from tests.harness import Server
 from tests.jobs.confined import ACCOUNT, ConfinedJob
 
 PUBLIC = "https://ml.example.com:8443"
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="module", params=["bubblewrap", "landlock", "loopback"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     """Each way of confinement that this machine has."""
     found = probe(request.param, for_jobs=True)
@@ -128,6 +128,8 @@ with googleapiclient.discovery.build("storage", "v1") as storage:
 
 
 def test_default_credentials_and_the_api_client_work_unchanged(job: ConfinedJob, bucket: str) -> None:
+    if job.sandbox.mode == LOOPBACK:
+        pytest.skip("httplib2 goes by proxies only where PySocks is: decision 012")
     told = job.run(DEFAULT_CREDENTIALS, f"by_job_{job.sandbox.mode}", bucket)
     assert told.split() == ["demo-project", ACCOUNT, "mlgate-job"]
 

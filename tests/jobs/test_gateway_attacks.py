@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlgate.adapters.hosts.sandbox import NONE, OFF, JobLimits, Sandbox, probe
+from mlgate.adapters.hosts.sandbox import LOOPBACK, NONE, OFF, JobLimits, Sandbox, probe
 from mlgate.adapters.runners.gateway import Gateway
 from tests.harness import Server
 from tests.jobs.confined import ConfinedJob
@@ -492,7 +492,7 @@ def test_a_tunnel_does_not_outlive_the_job(gateway: Gateway, recorder: Recorder)
 # -------------------------------------------------------------------------------------------------- in the sandbox
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="module", params=["bubblewrap", "landlock", "loopback"])
 def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     found = probe(request.param, for_jobs=True)
     if found.mode == NONE:
@@ -580,7 +580,7 @@ def test_a_job_gets_neither_out_nor_the_token_nor_another_job(server: Server, sa
         assert sorted(path.name for path in (two.folder / "gateway").iterdir()) == ["authorities.pem", "hosts"]
 
 
-def test_each_job_reaches_its_own_gateway_at_the_same_address(server: Server, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_each_job_reaches_its_own_gateway_where_it_is_told_to(server: Server, sandbox: Sandbox, tmp_path: Path) -> None:
     code = """
 import os, urllib.request
 try:
@@ -592,7 +592,8 @@ except urllib.error.HTTPError as error:
         ConfinedJob(sandbox, tmp_path / "one", server.url, server.token()) as one,
         ConfinedJob(sandbox, tmp_path / "two", server.url, server.token("user:nobody@example.com")) as two,
     ):
-        assert one.gateway.environment()["STORAGE_EMULATOR_HOST"] == two.gateway.environment()["STORAGE_EMULATOR_HOST"]
+        first, second = (job.gateway.environment()["STORAGE_EMULATOR_HOST"] for job in (one, two))
+        assert (first == second) == (sandbox.mode != LOOPBACK)
         assert (one.run(code), two.run(code)) == ("200\n", "403\n")
 
 

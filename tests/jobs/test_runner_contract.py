@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from mlgate.adapters.blobs.files import FileBlobs
-from mlgate.adapters.hosts.sandbox import BUBBLEWRAP, LANDLOCK, NONE, probe
+from mlgate.adapters.hosts.sandbox import BUBBLEWRAP, LANDLOCK, LOOPBACK, NONE, for_jobs, probe
 from mlgate.adapters.runners.local import LocalRunner
-from mlgate.ports import ABSENT, ENDED, LOST, RUNNING, Execution, JobProcess, JobRunner, Printed, Seen
+from mlgate.core.errors import FailedPrecondition
+from mlgate.executions import ABSENT, ENDED, LOST, RUNNING, Execution, JobProcess, JobRunner, Printed, Seen
 from tests.jobs.programs import SECONDS, sdist
 
 PROGRAM = """
@@ -102,7 +103,7 @@ class Case:
 
 def local(mode: str) -> Callable[[Path, FileBlobs], JobRunner]:
     def made(root: Path, blobs: FileBlobs) -> JobRunner:
-        sandbox = probe(mode)
+        sandbox = probe(mode, for_jobs=True)
         if sandbox.mode == NONE:
             pytest.skip(sandbox.reason)
         return LocalRunner(root / "jobs", sandbox, blobs)
@@ -110,7 +111,7 @@ def local(mode: str) -> Callable[[Path, FileBlobs], JobRunner]:
     return made
 
 
-ADAPTERS = {f"local, {mode}": local(mode) for mode in (BUBBLEWRAP, LANDLOCK)}
+ADAPTERS = {f"local, {mode}": local(mode) for mode in (BUBBLEWRAP, LANDLOCK, LOOPBACK)}
 
 
 @pytest.fixture(params=ADAPTERS, scope="module")
@@ -124,6 +125,16 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     yield case
     for key in case.runner.executions():
         case.runner.forget(key)
+
+
+@pytest.fixture
+def meeting(case: Case) -> Case:
+    """Where processes of one execution have a network to meet in; elsewhere such are refused (FailedPrecondition)."""
+    if isinstance(case.runner, LocalRunner) and for_jobs(case.runner.sandbox).mode == LOOPBACK:
+        with pytest.raises(FailedPrecondition, match="network of its own"):
+            case.started("sleep", "600", processes=2)
+        pytest.skip("such an execution is refused")
+    return case
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -207,7 +218,8 @@ def processes_naming(text: str) -> list[str]:
     return found
 
 
-def test_several_processes_end_with_the_first_that_fails(case: Case) -> None:
+def test_several_processes_end_with_the_first_that_fails(meeting: Case) -> None:
+    case = meeting
     execution = case.execution("sleep", "600", processes=2)
     failing = JobProcess("worker-replica-0", "trainer.task", ("exit", "9"), {"WHO": "me"})
     execution = Execution(**{**fields_of(execution), "processes": (execution.processes[0], failing)})
@@ -221,7 +233,8 @@ def fields_of(execution: Execution) -> dict[str, object]:
     return {name: getattr(execution, name) for name in Execution.__dataclass_fields__}
 
 
-def test_several_processes_end_with_the_master(case: Case) -> None:
+def test_several_processes_end_with_the_master(meeting: Case) -> None:
+    case = meeting
     execution = case.execution("sleep", "600", processes=2)
     master = JobProcess("master-replica-0", "trainer.task", ("exit", "0"), {})
     execution = Execution(**{**fields_of(execution), "processes": (master, execution.processes[1])})

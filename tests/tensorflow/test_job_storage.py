@@ -50,7 +50,7 @@ print("all of it")
 """
 
 
-@pytest.mark.parametrize("mode", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("mode", ["bubblewrap", "landlock", "loopback"])
 @pytest.mark.parametrize("runtime", ["3.0", "2.12"])
 def test_gfile_reads_and_writes_buckets_of_this_server(server: Server, runtime: str, mode: str, tmp_path: Path) -> None:
     builder = Builder(Path(os.environ["MLGATE_TENSORFLOW"]).resolve())

@@ -66,6 +66,22 @@ def test_a_contour_has_a_level_for_each_pair_of_positions() -> None:
     assert len(shown["points"]) == 30
 
 
+@pytest.mark.parametrize(
+    ("given", "axes"), [({}, ["a", "c"]), ({"first": "b"}, ["b", "a"]), ({"second": "a"}, ["c", "a"])]
+)
+def test_a_contour_takes_the_most_important_parameters_where_none_is_named(
+    given: dict[str, str], axes: list[str]
+) -> None:
+    assert [axis["parameter"] for axis in plots.contour(CONFIG, many(), **given)["axes"]] == axes
+
+
+def test_a_contour_of_one_parameter_is_refused() -> None:
+    pytest.importorskip("scipy")
+    trials = [completed(n, {"a": n / 9}, float(n)) for n in range(1, 9)]
+    with pytest.raises(InvalidArgument, match="only one"):
+        plots.contour(study(double("a")), trials)
+
+
 def test_a_tree_has_its_plots_too() -> None:
     pytest.importorskip("scipy")
     config = study(*TREE)

@@ -110,10 +110,18 @@ def test_an_unspecified_algorithm_is_the_gaussian_process_and_an_unspecified_goa
         (integer("n", 1, 64, LOG), 0.5, 8),
         (integer("n", 0, 10), 0.52, 5),
         (discrete("d", 1, 2, 10), 0.4, 2.0),
+        (discrete("d", 1e-4, 1e-3, 1e-2, 1e-1), 0.66, 1e-2),
+        ({**discrete("d", 1e-4, 1e-3, 1e-2, 1e-1), "scaleType": "UNIT_LINEAR_SCALE"}, 0.66, 1e-1),
     ],
 )
 def test_a_position_along_a_scale_is_this_value(spec: dict[str, Any], position: float, value: float) -> None:
     assert Space.parse([spec]).parameters[0].value_at(position) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("spec", [double("x", 1, 9), integer("n", 1, 9), discrete("d", 1, 9), category("c", "a", "b")])
+def test_an_unspecified_scale_is_none(spec: dict[str, Any]) -> None:
+    unspecified = Space.parse([{**spec, "scaleType": "SCALE_TYPE_UNSPECIFIED"}]).parameters
+    assert unspecified == Space.parse([{**spec, "scaleType": None}]).parameters
 
 
 def test_the_size_of_a_finite_tree_is_the_number_of_its_points() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mlgate.core.errors import InvalidArgument
 from mlgate.core.vizier.pareto import optimal_trials
-from mlgate.core.vizier.stopping import should_stop
+from mlgate.core.vizier.stopping import Curve, completed_curve, should_stop
 from mlgate.core.vizier.study import Measurement, StudyConfig, Trial, seed_of
 from tests.vizier.studies import FINITE_TREE, completed, double, infeasible, running, study
 
@@ -78,6 +79,44 @@ def test_curves_that_were_cut_short_teach_nothing_about_the_end() -> None:
     done = [decaying(at, at / 10, 20, final=True) for at in range(1, 5)]
     done += [decaying(at, 1.0, 6, final=True) for at in range(5, 9)]
     assert not should_stop(rule(DECAY), done, decaying(99, 2.0, 5))
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_final_value_without_its_step_is_no_point_at_the_beginning(step: int) -> None:
+    """As most clients report it; its own step may also lie before the last measurement."""
+    trial = running(1, 9.0, 8.0, 7.0, final=True, step=10)
+    early = replace(trial, final=Measurement(step, 0.0, {"y": 1.0}))
+    curve = completed_curve(rule(MEDIAN), early)
+    assert curve is not None
+    assert (list(curve.places), list(curve.losses)) == ([10.0, 20.0, 30.0], [9.0, 8.0, 7.0])
+
+
+@pytest.mark.parametrize(("step", "ends"), [(30, [30.0]), (40, [30.0, 40.0])])
+def test_the_final_value_ends_the_curve(step: int, ends: list[float]) -> None:
+    trial = replace(running(1, 9.0, 8.0, 7.0, final=True, step=10), final=Measurement(step, 0.0, {"y": 1.0}))
+    curve = completed_curve(rule(MEDIAN), trial)
+    assert curve is not None
+    assert list(curve.places) == [10.0, 20.0, *ends]
+    assert curve.losses[-1] == 1.0
+
+
+def test_a_trial_without_measurements_is_a_curve_of_its_outcome() -> None:
+    curve = completed_curve(rule(MEDIAN), completed(1, {"x": 0.5}, 3.0))
+    assert curve is not None
+    assert (curve.average(0.0), curve.at(9.0)) == (3.0, 3.0)
+
+
+def test_a_curve_is_read_between_its_points_and_is_level_beyond_them() -> None:
+    curve = Curve(running(1, 9.0, 5.0, 4.0), rule(MEDIAN).metrics[0], by_time=False)
+    assert [curve.at(place) for place in (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 9.0)] == [9.0, 9.0, 7.0, 5.0, 4.5, 4.0, 4.0]
+    assert [curve.average(place) for place in (0.5, 1.0, 2.9, 9.0)] == [None, 9.0, 7.0, 6.0]
+
+
+def test_of_very_many_curves_the_decay_curve_learns_from_those_that_stood_nearest() -> None:
+    pytest.importorskip("scipy")
+    done = [decaying(at, at / 100, 20, final=True) for at in range(1, 400)]
+    assert should_stop(rule(DECAY), done, decaying(999, 2.0, 6))
+    assert not should_stop(rule(DECAY), done, decaying(999, 0.001, 6))
 
 
 def test_the_optimum_of_one_metric_is_the_best_trial_and_its_equals() -> None:

@@ -12,6 +12,7 @@ from collections import deque
 
 import structlog
 
+from mlgate.gathering import Gathering
 from mlgate.ports import AuditEntry, Store
 
 log = structlog.get_logger("mlgate.audit")
@@ -25,9 +26,7 @@ class Denials:
         self._waiting: deque[AuditEntry] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
-        self._come = threading.Event()
-        self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._gathering = Gathering("denials", PAUSE_SECONDS, self._store_waiting)
 
     def add(self, entry: AuditEntry) -> None:
         """Take an entry; it is stored soon after."""
@@ -36,25 +35,11 @@ class Denials:
                 self._dropped += 1
                 return
             self._waiting.append(entry)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="denials", daemon=True)
-                self._thread.start()
-        self._come.set()
+        self._gathering.wake()
 
     def close(self) -> None:
         """Store what waits, and end."""
-        self._closing.set()
-        self._come.set()
-        if self._thread is not None:
-            self._thread.join(10)
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._come.wait()
-            self._closing.wait(PAUSE_SECONDS)  # let more come: one transaction stores them all
-            self._come.clear()
-            self._store_waiting()
-        self._store_waiting()
+        self._gathering.close()
 
     def _store_waiting(self) -> None:
         with self._lock:

@@ -28,6 +28,7 @@ from mlgate.core.request_logging import PERMISSION, Sink, sink_of
 from mlgate.core.usage import Counts
 from mlgate.core.version_log import ACCESS, write_line
 from mlgate.core.wire import format_duration, format_timestamp
+from mlgate.gathering import Gathering
 from mlgate.logs import without_secrets
 from mlgate.ports import Blobs, Clock, LogFiles, Store, TableFiles
 from mlgate.snapshot import RequestLogging, Snapshot
@@ -77,15 +78,15 @@ class PredictionLog:
     _accesses: deque[Prediction] = field(default_factory=lambda: deque(maxlen=MOST_ROWS))
     _unlogged: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _come: threading.Event = field(default_factory=threading.Event)
-    _closing: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._gathering = Gathering("predictions", self.seconds, self._write)
 
     def access(self, prediction: Prediction) -> None:
         """Take an access line."""
         with self._lock:
             self._accesses.append(prediction)
-        self._wake()
+        self._gathering.wake()
 
     def sample(self, prediction: Prediction, logging: RequestLogging, request: bytes, answer: bytes) -> None:
         """Take a request and its answer, or not, by chance."""
@@ -98,30 +99,13 @@ class PredictionLog:
             else:
                 self._rows.append(_Row(prediction, logging.sink, request, answer))
                 self._size += size
-        self._wake()
+        self._gathering.wake()
 
     def close(self) -> None:
         """Write what waits, and end."""
-        self._closing.set()
-        self._come.set()
-        if self._thread is not None:
-            self._thread.join(20)
+        self._gathering.close()
 
     # ---------------------------------------------------------------------------------------------------- writing
-
-    def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
-            self._thread.start()
-        self._come.set()
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._come.wait()
-            self._closing.wait(self.seconds)  # let more come: they are written together
-            self._come.clear()
-            self._write()
-        self._write()
 
     def _write(self) -> None:
         with self._lock:

@@ -179,7 +179,7 @@ def _look(services: Services, name: str, batch: list[_Client]) -> tuple[Record, 
         if study is None or study.kind != studies.STUDY:
             raise NotFound(f"Resource '{name}' was not found.")
         count = studies.lacking(tx, study, {client.id: client.count for client in batch})
-        return study, studies.question(study, studies.trials_of(tx, name) if count else [], count)
+        return study, studies.question(study, services.completed.told(tx, study) if count else [], count)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,7 @@ def serve(
     """Run the server until it is told to stop."""
     from mlgate.logs import configure
     from mlgate.serve import Supervisor
+    from mlgate.settings import variable
 
     settings = load_settings(
         data_dir=data_dir,
@@ -44,7 +46,8 @@ def serve(
         database_url=database_url,
     )
     configure(settings.log_level, role="supervisor")
-    raise typer.Exit(Supervisor(settings, ready_file).run())
+    is_named = console_port is not None or variable("console_port") in os.environ or bool(settings.console_url)
+    raise typer.Exit(Supervisor(settings, ready_file, console_anywhere=not is_named).run())
 
 
 @group.command()

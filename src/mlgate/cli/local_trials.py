@@ -94,7 +94,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------------------- one
 
     def _one(self, trial: Trial) -> None:
-        stopped, measured, result = False, False, dict[str, float]()
+        stopped, measured, last, result = False, False, 0, dict[str, float]()
         with self._start(trial) as process:
             try:
                 for step, values in self._printed(process):
@@ -102,7 +102,7 @@ class Runner:
                         result = values
                         continue
                     trial.measure(values, step=step)
-                    measured = True
+                    measured, last = True, max(last, step)
                     if self._may_stop and not stopped and trial.should_stop():
                         stopped = True
                         _signal(process, signal.SIGTERM)
@@ -116,7 +116,7 @@ class Runner:
         if code != 0 and not stopped:
             self._infeasible(trial, f"The command ended with {code}." if code > 0 else f"Signal {-code} ended it.")
         elif result or measured:
-            trial.complete(result or None)
+            trial.complete(result or None, step=last)
             self._tell(trial, result, stopped)
         else:
             self._infeasible(trial, f"The command printed none of the study's metrics: {', '.join(self._metrics)}.")

@@ -1,7 +1,7 @@
 """How answers are shown: YAML unless asked otherwise, lists as a table, always the same for the same answer.
 
     --format yaml | json | table(FIELD, ...) | csv(FIELD, ...) | value(FIELD, ...)
-    FIELD is name, name.basename(), metadata.state
+    FIELD is name, name.basename(), metadata.state, parameters.pairs()
 
 Keys are sorted, as Google's tool sorts them: that puts `members` before `role` and `etag` last. Text that others chose
 (names, descriptions) is shown without its control characters, which could rewrite a terminal; in CSV it cannot become a
@@ -19,7 +19,7 @@ from typing import Any
 from mlgate.cli.failure import Failure
 from mlgate.core.names import id_of
 
-_BASENAME = ".basename()"
+_BASENAME, _PAIRS = ".basename()", ".pairs()"
 _FORMAT = re.compile(r"(yaml|json|table|csv|value)(?:\((.*)\))?")
 
 _FORMULA = re.compile(r"(?![+-]?\d+(\.\d+)?$)[=+\-@]")
@@ -84,7 +84,7 @@ def _table(columns: Sequence[str], rows: list[list[str]]) -> None:
     if not rows:
         note("Listed 0 items.")
         return
-    heads = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\.", "_", c.removesuffix(_BASENAME)).upper() for c in columns]
+    heads = [re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\.", "_", _plain(c)).upper() for c in columns]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     for row in [heads, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -95,8 +95,12 @@ def _csv(columns: Sequence[str], rows: list[list[str]]) -> None:
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(column.removesuffix(_BASENAME) for column in columns)
+    writer.writerow(map(_plain, columns))
     writer.writerows([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
+
+
+def _plain(field: str) -> str:
+    return field.removesuffix(_BASENAME).removesuffix(_PAIRS)
 
 
 def _keys(items: Sequence[Any]) -> list[str]:
@@ -104,13 +108,22 @@ def _keys(items: Sequence[Any]) -> list[str]:
 
 
 def _pick(value: Any, field: str) -> Any:
-    parts = field.removesuffix(_BASENAME).split(".")
+    parts = _plain(field).split(".")
     for n, part in enumerate(parts):
         if isinstance(value, list):
             inner = [_pick(item, ".".join(parts[n:])) for item in value]
             return ",".join(_text(item) for item in inner if item is not None)
         value = value.get(part) if isinstance(value, dict) else None
+    if field.endswith(_PAIRS):
+        return " ".join(map(_pair, value or []))
     return id_of(value) if field.endswith(_BASENAME) and isinstance(value, str) else value
+
+
+def _pair(item: dict[str, Any]) -> str:
+    """A parameter or a metric, as in lr=0.01."""
+    name = item.get("parameter", item.get("metric", ""))
+    values = [value for key, value in item.items() if key not in ("parameter", "metric")]
+    return f"{name}={','.join(f'{v:g}' if isinstance(v, float) else _text(v) for v in values)}"
 
 
 def _text(value: Any) -> str:

@@ -62,7 +62,7 @@ def delete(client: Client, study: StudyId, location: Location = DEFAULT_LOCATION
     output.note(f"Deleted study [{name}].")
 
 
-@verb(group, columns=("name.basename()", "finalMeasurement.metrics.value", "parameters.parameter"))
+@verb(group, columns=("name.basename()", "finalMeasurement.metrics.pairs()", "parameters.pairs()"))
 def optimize(
     client: Client,
     study: StudyId,
@@ -97,8 +97,8 @@ def plot(
         str, typer.Option(help="history, parallelCoordinates, slice, paretoFront, importance or contour.")
     ] = "history",
     metric: Annotated[str, typer.Option(help="For importance and contour; else the first.")] = "",
-    first: Annotated[str, typer.Option(help="A contour's parameter along x.")] = "",
-    second: Annotated[str, typer.Option(help="A contour's parameter along y.")] = "",
+    first: Annotated[str, typer.Option(help="A contour's parameter along x; else the most important one.")] = "",
+    second: Annotated[str, typer.Option(help="A contour's parameter along y; else the next in importance.")] = "",
     output_file: Annotated[
         Path | None, typer.Option("--output", help="An .svg or .json file; else the data is printed.", metavar="FILE")
     ] = None,

@@ -30,6 +30,8 @@ def config_of(
         if rule not in _STOPPING or along not in ("", "time"):
             raise _refuse(f'"{stopping}" is no stopping rule: decay, median, decay:time or median:time.')
         config["automatedStoppingConfig"] = {_STOPPING[rule]: {"useElapsedTime": along == "time"}}
+    if not config:
+        raise _refuse("A study needs parameters and metrics: give --parameter and --metric, or --config.")
     return config
 
 

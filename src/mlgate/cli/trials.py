@@ -22,7 +22,7 @@ Metrics = Annotated[list[str] | None, typer.Option("--metric", help="NAME=VALUE,
 Step = Annotated[int, typer.Option(help="How many steps were done.", min=0)]
 
 _T = "ml.projects.locations.studies.trials"
-_COLUMNS = ("name.basename()", "state", "clientId", "finalMeasurement.metrics.value")
+_COLUMNS = ("name.basename()", "state", "clientId", "finalMeasurement.metrics.pairs()", "parameters.pairs()")
 
 
 @verb(group, columns=_COLUMNS)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from mlgate.cli.failure import Failure
 from mlgate.console import parts
 from mlgate.console.client import ConsoleClient, SessionEnded
-from mlgate.console.pages import access, jobs, model, models, operations, storage, studies
+from mlgate.console.pages import access, jobs, model, models, operations, storage, studies, version
 from mlgate.console.sessions import Session, Sessions
 from mlgate.console.visit import Visit
 
@@ -27,7 +27,7 @@ Builder = Callable[..., Awaitable[None]]
 _PAGES: dict[str, Builder] = {
     "/models": models.page,
     "/models/{model}": model.page,
-    "/models/{model}/versions/{version}": model.version_page,
+    "/models/{model}/versions/{version}": version.page,
     "/jobs": jobs.page,
     "/jobs/{job}": jobs.job_page,
     "/studies": studies.page,

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nicegui import ui
+from nicegui.events import MultiUploadEventArguments
 
 from mlgate.cli.failure import Failure
 from mlgate.console.visit import Visit, explained
@@ -242,3 +243,15 @@ async def polled(
     while not where.is_deleted and await look():
         await asyncio.sleep(every)
         every = min(every * 1.3, slowest)
+
+
+def drop_zone(on_files: Callable[[MultiUploadEventArguments], Any], label: str = "Drop files here, or") -> None:
+    """A place for files. Quasar's own head of it has no names for screen readers."""
+    with ui.element("div").classes("drop"):
+        upload = ui.upload(multiple=True, auto_upload=True, label=label, on_multi_upload=on_files)
+        upload.props("flat bordered")
+        upload.add_slot("header", _DROP_HEAD.replace("LABEL", label))
+
+
+_DROP_HEAD = """<div class="drop-head"><label class="drop-label">LABEL<q-uploader-add-trigger /></label>
+    <q-btn flat dense no-caps color="primary" label="choose them" @click="props.pickFiles" /></div>"""

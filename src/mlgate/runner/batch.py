@@ -1,11 +1,12 @@
 """A batch prediction job, from QUEUED (or wherever an earlier runner left it) to its end.
 
-1. PREPARING: find model, environment and input objects with the rights of the project's service agent, and cut the
-   input into shards (core/batch.py). All of it, by digest, is in the job's record (`hidden`) before anything runs.
+1. PREPARING: find model, environment and input objects (batch_sources.py), and cut the input into shards
+   (core/batch.py). All of it, by digest, is in the job's record (`hidden`) before anything runs.
 2. Workers: as long as there are slots and shards, one more execution that computes some of them in turn
    (adapters/runtimes/batch.py). Which ones is in the record before it starts.
 3. A shard that is computed becomes two blobs, whose lines are counted here, and an entry of the record: it is done.
-4. All shards done: their blobs become objects under their final names, in the transaction that ends the job.
+4. All shards done: their blobs become objects under their final names (batch_results.py), in the transaction that ends
+   the job.
 
 Nothing is written twice whoever is killed: to compute a shard again changes nothing that anybody can see, and 3 and 4
 are transactions. That is why, unlike a training program, a worker that is lost is simply replaced.
@@ -18,14 +19,15 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from mlgate import job_logs
-from mlgate.core import batch, jobs, runtimes, versions
-from mlgate.core.errors import FailedPrecondition, NotFound, PermissionDenied, RpcError
-from mlgate.core.names import bucket_name, parse_gs_uri, project_id_of
-from mlgate.ports import Blob, Execution, JobProcess, Record, StoredObject, Transaction
+from mlgate.core import batch, jobs
+from mlgate.core.errors import FailedPrecondition
+from mlgate.core.names import project_id_of
+from mlgate.executions import Execution, JobProcess
+from mlgate.ports import Record, Transaction
+from mlgate.runner.batch_results import Results, told
+from mlgate.runner.batch_sources import Sources
 from mlgate.runner.training import POLL_SECONDS, Training
 from mlgate.runner.watched import UNUSABLE, Watched
-from mlgate.service_agents import ServiceAgents
-from mlgate.stored_objects import bucket_of, store_object
 
 Json = dict[str, Any]
 #: A shard whose process dies so often is what kills it; one whose process is killed from outside has more tries.
@@ -43,6 +45,10 @@ class Batch(Training):
         return dict(self.record.body["predictionInput"])
 
     @property
+    def results(self) -> Results:
+        return Results(self.parts, self.project_id, self.given)
+
+    @property
     def state(self) -> Json:
         """What is known of the job: `run`, its plan; `done`, by shard; `workers`, the shards of each that runs; `next`,
         the number of the next one; `tries` and `losses` by shard; `seconds` that workers took; `files`, all blobs."""
@@ -58,10 +64,10 @@ class Batch(Training):
         self.refresh()
 
     def _found(self) -> Json:
-        agents = ServiceAgents(self.parts.store, self.parts.snapshot)
-        inputs = self._inputs(agents)
-        self._check_output()
-        run, files = self._model(agents)
+        sources = Sources(self.parts, self.project_id, self.given, self.claimed.note)
+        inputs = sources.inputs()
+        self.results.check()
+        run, files = sources.model(self.record.hidden.get("model", ""))
         workers = min(int(self.given.get("maxWorkerCount", batch.DEFAULT_WORKERS)), self.parts.slots.count)
         kind = self.given["dataFormat"]
         run["inputs"] = [{"uri": f"gs://{o.bucket}/{o.name}", "digest": o.digest} for o in inputs]
@@ -72,131 +78,10 @@ class Batch(Training):
         digests = [*files, *(o.digest for o in inputs)]
         return {"run": run, "files": [{"digest": d} for d in dict.fromkeys(digests)], "done": {}, "workers": {}}
 
-    def _inputs(self, agents: ServiceAgents) -> list[StoredObject]:
-        """The objects to read, each once, in the order of the paths and of their names."""
-        found: dict[tuple[str, str], StoredObject] = {}
-        checked: set[str] = set()
-        for uri in self.given["inputPaths"]:
-            bucket, path = parse_gs_uri(uri, "inputPaths")
-            if bucket not in checked:
-                agents.check(self.project_id, bucket)
-                checked.add(bucket)
-            with self.parts.store.read() as tx:
-                if tx.get(bucket_name(bucket)) is None:
-                    raise NotFound(f"Bucket {bucket} of inputPaths {uri} does not exist.")
-                if "*" in path:
-                    listed = {o.name: o for o in tx.list_objects(bucket, prefix=batch.prefix_of(path))}
-                else:
-                    single = tx.get_object(bucket, path)
-                    listed = {} if single is None else {path: single}
-            names = batch.matching(path, listed) if "*" in path else list(listed)
-            if not names:
-                hint = "" if "*" in path else f" For all objects of a folder write {uri.rstrip('/')}/*."
-                raise NotFound(f"There is no object {uri} (inputPaths).{hint}")
-            found |= {(bucket, name): listed[name] for name in names}
-        if len(found) > batch.MOST_INPUTS:
-            raise FailedPrecondition(f"inputPaths are {len(found)} objects; {batch.MOST_INPUTS} are allowed in a job.")
-        return list(found.values())
-
-    def _check_output(self, names: tuple[str, ...] = ()) -> None:
-        """Whether the agent may write the output. Raises PermissionDenied, NotFound."""
-        bucket, _ = parse_gs_uri(self.given["outputPath"], "outputPath")
-        self.parts.snapshot.refresh()
-        project = self.parts.snapshot.projects.get(self.project_id)
-        agent = project.agent if project else ""
-        with self.parts.store.read() as tx:
-            if tx.get(bucket_name(bucket)) is None:
-                raise NotFound(f"Bucket {bucket} of outputPath does not exist.")
-            replaces = any(tx.get_object(bucket, name) is not None for name in names)
-        needed = ["storage.objects.create", *(["storage.objects.delete"] if replaces else [])]
-        for permission in needed:
-            if not self.parts.snapshot.decide(f"serviceAccount:{agent}", permission, bucket_name(bucket)):
-                why = " to replace what is there" if permission.endswith("delete") else ""
-                raise PermissionDenied(
-                    f"The service account {agent} lacks {permission} on bucket {bucket}{why}: grant it "
-                    f"roles/storage.object{'Admin' if replaces else 'Creator'} there."
-                )
-
-    def _model(self, agents: ServiceAgents) -> tuple[Json, list[str]]:
-        """What is to be run, and all digests of its files."""
-        name = self.given.get("versionName") or self.given.get("modelName")
-        return self._of_version(self.record.hidden.get("model") or name) if name else self._of_uri(agents)
-
-    def _of_version(self, name: str) -> tuple[Json, list[str]]:
-        with self.parts.store.read() as tx:
-            record = tx.get(name)
-            if record is not None and record.kind == "model":
-                if not record.hidden.get("default"):
-                    raise FailedPrecondition(f"{name} has no default version to predict with.")
-                record = tx.get(record.hidden["default"])
-        if record is None or record.kind != "version":
-            raise NotFound(f"{name} does not exist.")
-        if record.body["state"] not in ("READY", "UPDATING") or "serving" not in record.hidden:
-            raise FailedPrecondition(f"{record.name} is {record.body['state']}; it must be READY.")
-        serving, files = record.hidden["serving"], record.hidden["files"]
-        packages = len(record.body.get("packageUris", [])) if serving.get("packages") else 0
-        own, code = files[: len(files) - packages], files[len(files) - packages :]
-        framework = serving["framework"]
-        directory = serving["environment"]
-        if self.given.get("runtimeVersion"):
-            python = record.body.get("pythonVersion", "")
-            runs_as = versions.runs_as(framework, [file["path"] for file in own])
-            directory = self._environment(self.given["runtimeVersion"], runs_as, python)
-        self.claimed.note(f"The model is {record.name}.")
-        options = {"prediction_class": serving["prediction_class"]} if serving.get("prediction_class") else {}
-        run = {
-            "framework": framework, "environment": directory, "options": options, "account": serving.get("account", ""),
-            "files": [*_placed("model", own), *_placed("packages", code)],
-        }  # fmt: skip
-        return run, [file["digest"] for file in files]
-
-    def _of_uri(self, agents: ServiceAgents) -> tuple[Json, list[str]]:
-        """A model that is not deployed, with the framework that its files tell."""
-        uri, settings = self.given["uri"], self.parts.settings
-        bucket, path = parse_gs_uri(uri, "uri")
-        prefix = path.rstrip("/") + "/" if path.strip("/") else ""
-        agents.check(self.project_id, bucket)
-        with self.parts.store.read() as tx:
-            if tx.get(bucket_name(bucket)) is None:
-                raise NotFound(f"Bucket {bucket} of uri {uri} does not exist.")
-            found = tx.list_objects(bucket, prefix=prefix, limit=settings.max_model_files + 1)
-        files: list[Json] = [
-            {"path": o.name.removeprefix(prefix), "digest": o.digest, "size": o.size}
-            for o in found
-            if not o.name.endswith("/")
-        ]
-        if not files:
-            raise FailedPrecondition(f"uri {uri} holds no files: it must be the folder of a model.")
-        if len(found) > settings.max_model_files:
-            raise FailedPrecondition(
-                f"uri {uri} holds more than the {settings.max_model_files} files that are allowed."
-            )
-        size = sum(file["size"] for file in files)
-        if size > settings.max_model_bytes:
-            raise FailedPrecondition(f"uri {uri} holds {size} bytes; {settings.max_model_bytes} are allowed.")
-        for file in files:
-            if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in file["path"].split("/")):
-                raise FailedPrecondition(f'The object name "{file["path"][:200]}" below uri cannot be that of a file.')
-        names = [file["path"] for file in files]
-        framework = versions.framework_of({}, names)
-        runtime = self.given.get("runtimeVersion") or batch.latest_runtime()
-        environment = self._environment(runtime, versions.runs_as(framework, names), "")
-        run = {
-            "framework": framework, "environment": environment, "options": {}, "account": "",
-            "files": _placed("model", files),
-        }  # fmt: skip
-        return run, [file["digest"] for file in files]
-
-    def _environment(self, runtime_version: str, framework: str, python_version: str) -> str:
-        """The directory of a runtime's environment; `python_version` where the runtime has it."""
-        try:
-            runtimes.check(runtime_version, python_version)
-        except RpcError:
-            python_version = batch.python_of(runtime_version)
-        environment = self.parts.environments.python(runtime_version, python_version, framework)
-        if environment.note:
-            self.claimed.note(environment.note)
-        return environment.directory
+    def _take_from_elsewhere(self) -> bool:
+        """With workers of its own; what those of the other machine still make is nobody's."""
+        self._remember(workers={}, home=self.parts.home)
+        return True
 
     # ----------------------------------------------------------------------------------------------------- execute
 
@@ -263,7 +148,8 @@ class Batch(Training):
             return
         number = self.state.get("next", 0)
         share = self._share(waiting, self.limit - len(self.running))
-        self._remember(workers={**self.state["workers"], str(number): share}, next=number + 1)
+        workers = {**self.state["workers"], str(number): share}
+        self._remember(workers=workers, next=number + 1, home=self.parts.home)
         self.running[number] = self._watch(number, share)
 
     def _share(self, waiting: list[int], workers: int) -> list[int]:
@@ -323,7 +209,7 @@ class Batch(Training):
             ),
         )
         issue = (lambda: self.parts.issue(account)) if account else (lambda: "")
-        return Watched(self.claimed, self.parts.runner, execution, issue)
+        return Watched(self.claimed, self.parts.runner, execution, issue, patience=settings.job_patience)
 
     # ----------------------------------------------------------------------------------------------------- collect
 
@@ -358,7 +244,7 @@ class Batch(Training):
         except BaseException:
             writer.abandon()
             raise
-        return {**_told(blob), "lines": lines}
+        return {**told(blob), "lines": lines}
 
     def _keys(self, watched: Watched, shard: int) -> str:
         """The columns of CSV, where predictions are objects."""
@@ -429,6 +315,17 @@ class Batch(Training):
         else:
             self._publish()
 
+    def _publish(self) -> None:
+        """All results under their final names, and the job's end, in one transaction."""
+        files = self.results.files([self.state["done"][str(n)] for n in range(len(self.state["run"]["shards"]))])
+        self.results.check(tuple(name for name, _ in files))
+
+        def work(tx: Transaction, record: Record, now: datetime) -> None:
+            self.results.store(tx, files, now)
+            self._forget_plan(record)
+
+        self.claimed.end(jobs.SUCCEEDED, "", self.output, work)
+
     def end(self, to: str, message: str) -> None:
         self.claimed.end(to, message, self.output, lambda tx, record, now: self._forget_plan(record))
 
@@ -448,54 +345,6 @@ class Batch(Training):
         """An ended job needs no blobs any more."""
         record.hidden = {}
 
-    def _publish(self) -> None:
-        """All results under their final names, and the job's end, in one transaction."""
-        bucket_id, _ = parse_gs_uri(self.given["outputPath"], "outputPath")
-        files = self._final()
-        self._check_output(tuple(name for name, _ in files))
-
-        def work(tx: Transaction, record: Record, now: datetime) -> None:
-            bucket = bucket_of(tx, bucket_id)
-            for name, told in files:
-                kind = "text/csv" if batch.output_format(self.given) == "CSV" and ".results" in name else "text/plain"
-                old = tx.get_object(bucket_id, name)
-                store_object(tx, bucket, name, _blob(told), {"contentType": kind}, now, old)
-            self._forget_plan(record)
-
-        self.claimed.end(jobs.SUCCEEDED, "", self.output, work)
-
-    def _final(self) -> list[tuple[str, Json]]:
-        """Names and blobs. There is a file of errors for each shard that has some, and one, empty, where none has."""
-        done = [self.state["done"][str(n)] for n in range(len(self.state["run"]["shards"]))]
-        _, path = parse_gs_uri(self.given["outputPath"], "outputPath")
-        folder = path.rstrip("/") + "/" if path.strip("/") else ""
-        files = [(batch.result_name("results", n, len(done)), each["results"]) for n, each in enumerate(done)]
-        wrong = [each["errors"] for each in done if each["errors"]["lines"]] or [done[0]["errors"]]
-        files += [(batch.result_name("errors_stats", n, len(wrong)), each) for n, each in enumerate(wrong)]
-        columns = {each["keys"] for each in done if each["results"]["lines"]}
-        if len(columns) > 1:
-            raise FailedPrecondition(
-                f"CSV has the same columns in every row; the model gave {len(columns)} sets of them."
-            )
-        if columns - {""}:
-            writer = self.parts.blobs.writer()
-            writer.write(columns.pop().encode())
-            files.append(("prediction.keys", _told(writer.commit())))
-        return [(folder + name, told) for name, told in files]
-
     @property
     def project_id(self) -> str:
         return project_id_of(self.record.name)
-
-
-def _placed(folder: str, files: list[Json]) -> list[tuple[str, str]]:
-    return [(f"{folder}/{file['path']}", file["digest"]) for file in files]
-
-
-def _told(blob: Blob) -> Json:
-    """A blob as a record holds it."""
-    return {"digest": blob.digest, "size": blob.size, "md5": blob.md5.hex(), "crc32c": blob.crc32c.hex()}
-
-
-def _blob(told: Json) -> Blob:
-    return Blob(told["digest"], told["size"], bytes.fromhex(told["md5"]), bytes.fromhex(told["crc32c"]))

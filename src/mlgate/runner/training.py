@@ -24,13 +24,14 @@ from mlgate.core import jobs
 from mlgate.core.errors import RpcError
 from mlgate.core.names import project_id_of
 from mlgate.core.wire import parse_timestamp
-from mlgate.ports import Blobs, Clock, Environments, Execution, JobProcess, JobRunner, Optimizer, Store, Task
+from mlgate.executions import Execution, JobProcess, JobRunner
+from mlgate.ports import Blobs, Clock, Environments, Optimizer, Store, Task
 from mlgate.runner.claimed import Claimed, LostLease
 from mlgate.runner.contents import framework_of
-from mlgate.runner.slots import Slots
 from mlgate.runner.watched import Watched
 from mlgate.service_agents import ServiceAgents
 from mlgate.settings import Settings
+from mlgate.slots import Slots
 from mlgate.snapshot import Snapshot
 
 Json = dict[str, Any]
@@ -38,6 +39,10 @@ POLL_SECONDS = 0.25
 #: Where the processes of a job find each other, inside their own loopback network.
 FIRST_PORT = 2222
 MAX_PACKAGE_BYTES = 1 << 30
+ELSEWHERE = (
+    "The server that ran the job has been silent for longer than its processes go on alone (MLGATE_JOB_PATIENCE). How "
+    "far it came is not known, so it is not run again."
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Parts:
     clock: Clock
     settings: Settings
     slots: Slots
+    #: The name of this data directory's runner: where a job's processes are.
+    home: str
     #: A token for an account (its address), good for so many seconds. Raises RpcError.
     issue: Callable[[str], str]
     #: Set when the runner is to end: its jobs go on, and are taken up by the next one.
@@ -62,8 +69,10 @@ class Parts:
 class Training:
     """One claimed job."""
 
-    def __init__(self, parts: Parts, task: Task, ticket: object) -> None:
+    def __init__(self, parts: Parts, task: Task, ticket: object, keep_here: Callable[[], None]) -> None:
+        """`keep_here` makes the lease as long as processes of this machine may live."""
         self.parts = parts
+        self.keep_here = keep_here
         self.claimed = Claimed(parts.store, parts.clock, task)
         self.ticket = ticket
         self.record = self.claimed.read()
@@ -72,16 +81,42 @@ class Training:
     def run(self) -> None:
         """Carry it to its end. Raises LostLease."""
         try:
-            if not jobs.is_ended(self.record.body):
+            if jobs.is_ended(self.record.body):
+                self.claimed.drop()
+            elif self._is_elsewhere() and not self._take_from_elsewhere():
+                self._end_without()
+            else:
                 self._prepare()
                 self._execute()
-            else:
-                self.claimed.drop()
         except RpcError as error:
             self.end(jobs.FAILED, error.message)
         except OSError as error:
             self.end(jobs.FAILED, f"The job cannot be run on this machine: {error.strerror or error}.")
         self.forget()
+
+    # --------------------------------------------------------------------------------------------------- elsewhere
+
+    def _is_elsewhere(self) -> bool:
+        """Whether it was another machine's. INVARIANT: what ran there has ended by now, since its runner's lease is
+        longer than its keeper's patience."""
+        return bool(self.record.hidden.get("home", self.parts.home) != self.parts.home)
+
+    def _take_from_elsewhere(self) -> bool:
+        """Whether it can go on here, where nothing is known of what ran there."""
+        return False
+
+    def _end_without(self) -> None:
+        if self.record.body["state"] == jobs.CANCELLING:
+            self.end(jobs.CANCELLED, "")
+        else:
+            self.end(jobs.FAILED, ELSEWHERE)
+
+    def settle(self) -> None:
+        """Before anything of it is started on this machine. Raises LostLease."""
+        self.keep_here()
+        if self.record.hidden.get("home") != self.parts.home:
+            self.claimed.remember(home=self.parts.home)
+            self.refresh()
 
     # ----------------------------------------------------------------------------------------------------- to look
 
@@ -119,8 +154,9 @@ class Training:
     def _prepare(self) -> None:
         if self.record.body["state"] == jobs.QUEUED:
             self.claimed.move(jobs.PREPARING, "Job is preparing.")
-        if "run" not in self.record.hidden and self.is_wanted():
-            self.claimed.remember(run=self._found())
+        is_known = self.record.hidden.get("run", {}).get("home") == self.parts.home
+        if not is_known and self.is_wanted():
+            self.claimed.remember(run={**self._found(), "home": self.parts.home})
         self.refresh()
 
     def _found(self) -> Json:
@@ -156,7 +192,10 @@ class Training:
             yield False
             return
         try:
-            yield has_begun or self.is_wanted()
+            is_ready = has_begun or self.is_wanted()
+            if is_ready:
+                self.settle()
+            yield is_ready
         finally:
             self.parts.slots.give_back(count)
 
@@ -212,7 +251,10 @@ class Training:
             open_to=("*",) if project in networked or "*" in networked else (),
         )
         may_start = job["state"] in (jobs.QUEUED, jobs.PREPARING)
-        return Watched(self.claimed, self.parts.runner, execution, lambda: self.parts.issue(account), may_start, trial)
+        return Watched(
+            self.claimed, self.parts.runner, execution, lambda: self.parts.issue(account), may_start, trial,
+            patience=self.parts.settings.job_patience,
+        )  # fmt: skip
 
     def _account(self) -> str:
         """The account that the job runs as: its own, else the project's service agent."""

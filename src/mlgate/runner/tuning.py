@@ -26,6 +26,10 @@ _MOST_FILES, _MOST_BYTES = 20, 32 << 20
 
 
 class Tuning(Training):
+    def _take_from_elsewhere(self) -> bool:
+        """With new trials; those that ran there are lost."""
+        return True
+
     def _execute(self) -> None:
         self.spec: Json = self.training["hyperparameters"]
         self.trials: list[Json] = self.record.hidden.get("trials", [])
@@ -48,8 +52,14 @@ class Tuning(Training):
 
     def _take_up(self) -> None:
         """The trials that an earlier runner left running."""
-        for trial in self.trials:
-            if trial["state"] in (jobs.PREPARING, jobs.RUNNING):
+        left = [trial for trial in self.trials if trial["state"] in (jobs.PREPARING, jobs.RUNNING)]
+        if self._is_elsewhere():
+            for trial in left:
+                trial["state"] = jobs.RUNNING  # it may have been: so it is not begun here
+            self._store()
+        if left:
+            self.settle()
+            for trial in left:
                 if not self.running:
                     self.parts.slots.leave(self.ticket)
                 self.parts.slots.occupy(self.size)
@@ -115,6 +125,7 @@ class Tuning(Training):
             "parameters": points[0],
             "state": jobs.PREPARING,
         }
+        self.settle()
         self.trials.append(trial)
         self.running[trial["id"]] = self._watch(trial)
         self._store(f"Trial {trial['id']} begins with {tuning.spoken(trial['parameters'])}.", str(trial["id"]))

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from mlgate.core.errors import RpcError
-from mlgate.job_logs import ERROR, INFO, Line, Stream
-from mlgate.ports import (
+from mlgate.executions import (
     ABSENT,
     CANCELLED,
     DESERTED,
@@ -26,11 +25,12 @@ from mlgate.ports import (
     JobRunner,
     Seen,
 )
+from mlgate.job_logs import ERROR, INFO, Line, Stream
 from mlgate.runner.claimed import Claimed, log
 
 #: Tokens of a job's account are good for the first, and handed over anew after the second.
 TOKEN_SECONDS, RENEW_SECONDS = 1800.0, 600.0
-#: A keeper hears of its runner this often.
+#: A keeper hears of its runner this often, or three times in its patience.
 CARE_SECONDS = 20.0
 #: One that does not get to user code is started again so often.
 STARTS = 3
@@ -50,6 +50,8 @@ class Watched:
     #: Whether user code may be begun; False where it has been, as far as the job's record knows.
     may_start: bool = True
     trial: str = ""
+    #: Seconds that its keeper goes on without hearing of its runner.
+    patience: float = 3600.0
     seen: Seen = field(default_factory=lambda: Seen(ABSENT))
     _starts: int = 0
     _is_cancelled: bool = False
@@ -134,7 +136,7 @@ class Watched:
                 self.runner.renew(self.execution.key, self.issue())
             except RpcError as error:  # the account is gone: the job goes on without access
                 log.warning("no token", job=self.claimed.name, error=error.message)
-        elif now - self._cared > CARE_SECONDS:
+        elif now - self._cared > min(CARE_SECONDS, self.patience / 3):
             self.runner.renew(self.execution.key, "")
         else:
             return

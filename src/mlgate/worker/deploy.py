@@ -5,7 +5,7 @@ Steps, each safe to repeat, because the worker may die at any point and another 
 1. Look: the version and its operation are still there, running, and not cancelled.
 2. List the objects below deploymentUri, with the rights of the project's service agent (R-090).
 3. Copy them into a directory named by the digest of what they hold (same files, same directory).
-4. Find the environment that the runtime version names, building it if it is the first to ask.
+4. Find the environment that the runtime version names; if it has to be built, that has a queue of its own (builds.py).
 5. Make a faster copy of it, where it may have one; whatever stands in the way of that is told and does no harm.
 6. Load the model once, in a process of its own.
 7. In one transaction: the version READY (default if it is the first), the operation done, the task gone. The task's
@@ -40,7 +40,6 @@ from mlgate.ports import (
     Blobs,
     Clock,
     Environment,
-    Environments,
     ModelLoader,
     ModelSpec,
     Record,
@@ -53,6 +52,7 @@ from mlgate.records import serving_fact, version_plain
 from mlgate.service_agents import ServiceAgents
 from mlgate.settings import Settings
 from mlgate.snapshot import ServedVersion, Snapshot
+from mlgate.worker.builds import Builds
 
 log = structlog.get_logger("mlgate.worker")
 
@@ -68,7 +68,7 @@ class Deployer:
     snapshot: Snapshot
     blobs: Blobs
     loader: ModelLoader
-    environments: Environments
+    builds: Builds
     clock: Clock
     settings: Settings
     models_dir: Path
@@ -99,7 +99,7 @@ class Deployer:
                 serving["account"] = version.body.get("serviceAccount", "").lower()
             if version.body.get("explanationConfig"):
                 serving["explanation"] = version.body["explanationConfig"]
-            environment = self._environment(version, versions.runs_as(framework, [f["path"] for f in files]))
+            environment = self._environment(task, version, versions.runs_as(framework, [f["path"] for f in files]))
             serving["environment"] = environment.directory
             self._look(task)
             wanted: dict[str, Any] = versions.nodes(version.body)
@@ -194,9 +194,14 @@ class Deployer:
             shutil.rmtree(scratch, ignore_errors=True)
         return digest
 
-    def _environment(self, version: Record, framework: str) -> Environment:
-        names = version.body["runtimeVersion"], version.body["pythonVersion"]
-        environment = self.environments.python(*names, framework)
+    def _environment(self, task: Task, version: Record, framework: str) -> Environment:
+        """Raises Cancelled, NotFound; Stopped when it is no time to wait any more."""
+        asked = version.body["runtimeVersion"], version.body["pythonVersion"], framework
+        if self.builds.environments.is_ready(*asked):
+            environment = self.builds.environments.python(*asked)
+        else:
+            self.say(version.uid, "It waits for its environment to be built.")
+            environment = self.builds.build(*asked, lambda: self._look(task) is not None)
         log.info("environment", version=version.name, environment=environment.name, note=environment.note)
         self.say(version.uid, f"It runs in the environment {environment.name}. {environment.note}".rstrip())
         return environment

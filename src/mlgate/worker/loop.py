@@ -1,4 +1,5 @@
-"""The worker: tasks as `tasks.py` does them; orphans are ended and house is kept in between."""
+"""The worker: tasks as `tasks.py` does them, a few at once, and more that wait for a build (builds.py); orphans are
+ended and house is kept in between."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlgate.ports import Blobs
+from mlgate.ports import Blobs, Task
+from mlgate.slots import Slots
 from mlgate.snapshot import ServedVersion, Snapshot
 from mlgate.tasks import TaskLoop
 
@@ -17,6 +19,7 @@ HOUSEKEEPING_SECONDS = 60.0
 #: Blobs younger than this may belong to an upload that is about to be recorded.
 BLOB_GRACE_SECONDS = 3600.0
 DEPLOY = "deploy_version"
+AT_ONCE, MOST_WAITING = 2, 62
 
 
 class ModelProcesses(Protocol):
@@ -36,9 +39,21 @@ class Worker(TaskLoop):
     blobs: Blobs
     models_dir: Path
     processes: ModelProcesses
+    #: Of the tasks that are worked on; one that waits for a build is held without.
+    places: Slots
+    parallel: int = AT_ONCE + MOST_WAITING
     expire: Callable[[datetime], None] = lambda now: None
     _last_revision: int = 0
     _next_housekeeping: float = 0.0
+
+    def may_claim(self) -> bool:
+        return super().may_claim() and self.places.is_free()
+
+    def claimed(self, task: Task) -> None:
+        self.places.occupy(1)
+
+    def done(self, task: Task) -> None:
+        self.places.give_back(1)
 
     def keep(self) -> None:
         revision = self.snapshot.refresh()

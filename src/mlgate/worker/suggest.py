@@ -54,7 +54,8 @@ class Suggester:
             if study is not None and study.uid == task.body["uid"]:
                 asked = {client: entry["count"] for client, entry in study.hidden["waiting"].items()}
                 count = studies.lacking(tx, study, asked)
-                return study, studies.question(study, studies.trials_of(tx, study.name), count)
+                told = [studies.told(trial) for trial in studies.trials_of(tx, study.name)]
+                return study, studies.question(study, told, count)
         with self.store.write() as tx:  # the study was deleted, and its operations ended with it
             tx.finish(task)
         return None, {}

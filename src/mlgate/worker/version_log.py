@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from mlgate.core import version_log
+from mlgate.gathering import Gathering
 from mlgate.logs import without_secrets
 from mlgate.ports import Clock, LogFiles
 from mlgate.snapshot import Snapshot
@@ -29,12 +30,12 @@ class VersionLog:
     clock: Clock
     seconds: float
     _waiting: deque[tuple[str, bytes]] = field(default_factory=lambda: deque(maxlen=MOST_LINES))
-    _come: threading.Event = field(default_factory=threading.Event)
-    _closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _thread: threading.Thread | None = None
     #: The revision at which it was looked up, and the uids whose lines are not wanted.
     _silent: tuple[int, frozenset[str]] = (-1, frozenset())
+
+    def __post_init__(self) -> None:
+        self._gathering = Gathering("version-log", self.seconds, self._write)
 
     def printed(self, uid: str, text: str) -> None:
         """A line that a version's process printed."""
@@ -48,10 +49,7 @@ class VersionLog:
 
     def close(self) -> None:
         """Write what waits, and end."""
-        self._closing.set()
-        self._come.set()
-        if self._thread is not None:
-            self._thread.join(10)
+        self._gathering.close()
 
     def _unwanted(self) -> frozenset[str]:
         revision, silent = self._silent
@@ -66,18 +64,7 @@ class VersionLog:
         line = version_log.write_line(kind, self.clock.now(), text=without_secrets(text))
         with self._lock:
             self._waiting.append((uid, line))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="version-log", daemon=True)
-                self._thread.start()
-        self._come.set()
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._come.wait()
-            self._closing.wait(self.seconds)  # let more come: they are written together
-            self._come.clear()
-            self._write()
-        self._write()
+        self._gathering.wake()
 
     def _write(self) -> None:
         with self._lock:

@@ -128,19 +128,24 @@ class SqlStore:
 
     def changes(self, since: int) -> tuple[int, list[Fact]]:
         f = schema.facts
+        # Whoever begins has nothing to forget: each operation of a study leaves a fact that is forgotten.
+        known = () if since else (f.c.value.is_not(None),)
         with self._engine.connect() as connection, connection.begin():
             revision = int(connection.execute(sa.select(schema.revision.c.n)).scalar_one())
             rows = connection.execute(
                 sa.select(f.c.kind, f.c.key, f.c.value)
-                .where(f.c.revision > since, f.c.revision <= revision)
+                .where(f.c.revision > since, f.c.revision <= revision, *known)
                 .order_by(f.c.revision)
             )
             return revision, [Fact(r.kind, r.key, None if r.value is None else json.loads(r.value)) for r in rows]
 
     # ----------------------------------------------------------------------------------------------------- tasks
 
-    def claim(self, worker: str, now: datetime, lease_seconds: float, kinds: Collection[str]) -> Task | None:
-        due = sa.select(_TASKS.c.name).where(*_is_due(now, kinds))
+    def claim(
+        self, worker: str, now: datetime, lease_seconds: float, kinds: Collection[str], held: Collection[str] = ()
+    ) -> Task | None:
+        is_due = _is_due(worker, now, kinds, held)
+        due = sa.select(_TASKS.c.name).where(*is_due)
         due = due.order_by(_TASKS.c.fence == 0, _TASKS.c.lease_until, _TASKS.c.name)
         due = due.limit(1) if self._sqlite else due.limit(1).with_for_update(skip_locked=True)
         statement = (
@@ -154,16 +159,16 @@ class SqlStore:
             )
             .returning(_TASKS)
         )
-        if not self._any_due(now, kinds):
+        if not self._is_any(is_due):
             return None
         with self._claiming() as connection:
             row = connection.execute(statement).first()
         return Task(row.name, row.kind, json.loads(row.body), row.attempts, row.fence) if row else None
 
-    def _any_due(self, now: datetime, kinds: Collection[str]) -> bool:
+    def _is_any(self, is_due: tuple[sa.ColumnElement[bool], ...]) -> bool:
         """Looked up before the write lock is taken: an idle worker must not hold up writers."""
         with self._engine.connect() as connection, connection.begin():
-            query = sa.select(_TASKS.c.name).where(*_is_due(now, kinds)).limit(1)
+            query = sa.select(_TASKS.c.name).where(*is_due).limit(1)
             return connection.execute(query).first() is not None
 
     def renew(self, task: Task, worker: str, now: datetime, lease_seconds: float) -> bool:
@@ -180,13 +185,8 @@ class SqlStore:
             connection.execute(
                 sa.update(_TASKS)
                 .where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence)
-                .values(lease_until=now.timestamp() + delay_seconds)
-            )
-
-    def take_over(self, worker: str, now: datetime) -> None:
-        with self._claiming() as connection:
-            connection.execute(
-                sa.update(_TASKS).where(_TASKS.c.lease_owner == worker).values(lease_until=now.timestamp() - 1)
+                # whoever renews it at this moment has it no more
+                .values(lease_until=now.timestamp() + delay_seconds, fence=_TASKS.c.fence + 1)
             )
 
     @contextmanager
@@ -200,5 +200,8 @@ class SqlStore:
             yield connection
 
 
-def _is_due(now: datetime, kinds: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    return _TASKS.c.lease_until < now.timestamp(), _TASKS.c.kind.in_(list(kinds))
+def _is_due(
+    worker: str, now: datetime, kinds: Collection[str], held: Collection[str]
+) -> tuple[sa.ColumnElement[bool], ...]:
+    is_free = sa.or_(_TASKS.c.lease_until < now.timestamp(), _TASKS.c.lease_owner == worker)
+    return is_free, _TASKS.c.kind.in_(list(kinds)), _TASKS.c.name.not_in(list(held))

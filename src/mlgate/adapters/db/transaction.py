@@ -220,9 +220,10 @@ class SqlTransaction:
         query = sa.select(_TASKS.c.name).where(_TASKS.c.name == task.name, _TASKS.c.fence == task.fence)
         return self._db.execute(query).first() is not None
 
-    def find_tasks(self, kind: str = "") -> list[str]:
-        query = sa.select(_TASKS.c.name)
-        return [row.name for row in self._db.execute(query.where(_TASKS.c.kind == kind) if kind else query)]
+    def find_tasks(self, kind: str = "", worker: str = "") -> list[str]:
+        wanted = [(_TASKS.c.kind, kind), (_TASKS.c.lease_owner, worker)]
+        query = sa.select(_TASKS.c.name).where(*(column == value for column, value in wanted if value))
+        return [row.name for row in self._db.execute(query)]
 
     def waiting_tasks(self, kind: str) -> list[Task]:
         query = sa.select(_TASKS).where(_TASKS.c.kind == kind, _TASKS.c.fence == 0).order_by(_TASKS.c.name)

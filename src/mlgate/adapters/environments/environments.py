@@ -42,6 +42,11 @@ class UvEnvironments:
     installed: Callable[[], Mapping[str, str]] = _installed
     on_line: Callable[[str, str], None] = lambda name, line: None
 
+    def is_ready(self, runtime_version: str, python_version: str, framework: str) -> bool:
+        runtime = runtimes.choose(runtime_version, python_version, framework)
+        is_own = self._is_own(runtime, runtime_version, python_version, framework)
+        return is_own or self.builder.is_built(runtime)
+
     def python(self, runtime_version: str, python_version: str, framework: str) -> Environment:
         runtime = runtimes.choose(runtime_version, python_version, framework)
         note = self._note(runtime, runtime_version, python_version, framework)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mlgate.adapters.hosts.sandbox import SCRATCH_BYTES, THREADS, Interpreter, JobLimits, Sandbox
+from mlgate.adapters.hosts.sandbox import SCRATCH_BYTES, THREADS, Interpreter, JobLimits, Sandbox, for_jobs
 from mlgate.adapters.runners.gateway import Gateway
 from mlgate.core.errors import FailedPrecondition
 from mlgate.core.versions import FRAMEWORKS
@@ -87,7 +87,7 @@ class ModelProcess:
                 temporary = os.path.join(scratch, "tmp")
                 os.mkdir(temporary)
                 limits = JobLimits(memory_bytes=spec.memory_bytes, file_bytes=SCRATCH_BYTES, processes=THREADS)
-                command = sandbox.job_command(
+                command = for_jobs(sandbox).job_command(
                     python, arguments, read=[*read, *gateway.read], work=scratch, temporary=temporary, limits=limits,
                     door=gateway.door(),
                 )  # fmt: skip

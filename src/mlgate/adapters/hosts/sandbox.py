@@ -3,6 +3,8 @@
     bubblewrap   namespaces of its own for files, processes and network: it sees Python, the model, nothing else
     landlock     the same files by kernel rule, the same network (none) by seccomp; other processes' existence can be
                  seen, and files it writes to its scratch folder are limited one by one, not in sum
+    loopback     for jobs only, where there are no namespaces: Landlock, whose rule for ports names the gateway's, and
+                 sockets that are made outside and lead nowhere but to this machine (hosts/sockets.py)
     off          limits on memory and files only: for models that the administrator trusts; it must be asked for
     none         no way of confinement works here, so no model is loaded
 
@@ -12,8 +14,9 @@ confinement/launch.py; and give an environment, descriptors and a scratch folder
 
 A job is a whole program, so its profile is wider: processes and threads up to a number, a working folder and a folder
 for temporary files on the disk, the machine's programs to call, and a network of its own in which its gateway answers
-on one port. In the bubble it also has its own /proc and /dev/shm; without one, files keep their modes and times,
-processes share no memory by name, and unix sockets come in pairs only, since all three would lead to others.
+on one port (in `loopback` that port of the machine's, and it cannot be a server itself). In the bubble it also has its
+own /proc and /dev/shm; without one, files keep their modes and times, processes share no memory by name, and unix
+sockets come in pairs only, since all three would lead to others.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from mlgate.adapters.hosts import sockets
 from mlgate.core.errors import FailedPrecondition, InvalidArgument
 
-BUBBLEWRAP, LANDLOCK, OFF, NONE = "bubblewrap", "landlock", "off", "none"
+BUBBLEWRAP, LANDLOCK, LOOPBACK, OFF, NONE = "bubblewrap", "landlock", "loopback", "off", "none"
 SETTINGS = ("auto", BUBBLEWRAP, LANDLOCK, OFF)
 NOBODY = 65534
 THREADS = 512
@@ -41,7 +46,7 @@ SCRATCH_BYTES = 256 << 20
 SHARED_BYTES = 1 << 30
 #: Where a probed job finds its door: a port that only root may open elsewhere, as the gateway's are.
 _PROBED_PORT = 443
-_NAMESPACES = ", and let this server make network namespaces, which many containers forbid"
+_NAMESPACES = ", and let this server make network namespaces, or run it on Linux 6.7 or later"
 #: The kernel counts the processes of every user but root.
 _AS_ROOT = "the number of a job's processes is not limited, since only root can read the Python that they run"
 CONFINEMENT = Path(__file__).parent / "confinement"
@@ -106,8 +111,10 @@ def signal_the_server(): os.kill(server, 0)
 def make_a_namespace():
     if ctypes.CDLL(None).unshare(0x10000000) != 0:
         raise OSError
+def open_a_connection_by_sending(): socket.socket().sendto(b"x", 0x20000000, ("127.0.0.1", port))
 fails(signal_the_server)
 fails(make_a_namespace)
+fails(open_a_connection_by_sending)
 socket.create_connection(("127.0.0.1", int(sys.argv[5])), 10).close()
 socket.getaddrinfo("localhost", 80)
 subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True)
@@ -144,7 +151,10 @@ class JobLimits:
 @dataclass(frozen=True, slots=True)
 class Door:
     """Where a job finds its gateway: ports on its loopback, whose listening sockets go out through `fd`, an inherited
-    unix socket (`pass_fds`), and a file of host names that mean the gateway, in the place of /etc/hosts."""
+    unix socket (`pass_fds`), and a file of host names that mean the gateway, in the place of /etc/hosts.
+
+    In the mode loopback the ports are the gateway's own, there are no such names, and through `fd` goes the descriptor
+    on which the kernel asks for the job's sockets."""
 
     fd: int
     ports: tuple[int, ...]
@@ -258,15 +268,17 @@ class Sandbox:
 def probe(setting: str = "auto", *, for_jobs: bool = False) -> Sandbox:
     """The confinement that this machine can give to models, or to jobs. Raises InvalidArgument for an unknown
     setting."""
-    if setting not in SETTINGS:
+    if setting not in (*SETTINGS, *([LOOPBACK] if for_jobs else [])):
         raise InvalidArgument(f"sandbox '{setting}' is not one of: {', '.join(SETTINGS)}")
     if setting == OFF:
         return Sandbox(OFF, "switched off by the administrator: models can do all that the server can")
     failures: list[str] = []
     for candidate in _candidates(setting):
+        if candidate.mode == LOOPBACK and not for_jobs:
+            continue
         failure = _escape(candidate, for_jobs)
         if failure in ("", _AS_ROOT):
-            why = f" (bubblewrap cannot be used: {'; '.join(failures)})" if failures else ""
+            why = f" (what is better cannot be used: {'; '.join(failures)})" if failures else ""
             why += f"; {failure}" if failure else ""
             return Sandbox(candidate.mode, candidate.reason + why, candidate.bubblewrap)
         failures.append(failure)
@@ -280,7 +292,8 @@ def probe(setting: str = "auto", *, for_jobs: bool = False) -> Sandbox:
 
 @cache
 def for_jobs(sandbox: Sandbox) -> Sandbox:
-    """The confinement of jobs where models have `sandbox`: the same way, tried out at the first question."""
+    """The confinement of jobs where models have `sandbox`: the same way, or the next, tried out at the first
+    question."""
     return sandbox if sandbox.mode in (OFF, NONE) else probe(sandbox.mode, for_jobs=True)
 
 
@@ -353,6 +366,7 @@ def _binds(paths: list[str], temporary: Sequence[str] = _SCRATCH, rest: Sequence
 
 
 def _candidates(setting: str) -> list[Sandbox]:
+    """Ways to be tried, the best one first; the last is for jobs only."""
     found = []
     program = shutil.which("bwrap")
     if setting in ("auto", BUBBLEWRAP) and program:
@@ -365,6 +379,8 @@ def _candidates(setting: str) -> list[Sandbox]:
         found.append(Sandbox(BUBBLEWRAP, "bubblewrap, in a user namespace", (*bubble, *user)))
     if setting in ("auto", LANDLOCK):
         found.append(Sandbox(LANDLOCK, "Landlock and seccomp"))
+    if setting in ("auto", LANDLOCK, LOOPBACK):
+        found.append(Sandbox(LOOPBACK, "Landlock and seccomp, with the machine's loopback"))
     return found
 
 
@@ -376,13 +392,23 @@ def _escape(sandbox: Sandbox, for_jobs: bool) -> str:
     try:
         secret = os.path.join(outside, "mlgate-secret")
         Path(secret).write_text("secret")
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as named, inner, outer:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_server(("127.0.0.1", 0)) as gateway,
+            socket.socket(socket.AF_UNIX) as named,
+            inner,
+            outer,
+        ):
             named.bind(os.path.join(outside, "s"))
             named.listen()
             os.chmod(os.path.join(outside, "s"), 0o777)
             port = server.getsockname()[1]
             told = [secret, os.path.join(outside, "new"), str(port), str(os.getpid())]
-            done = _try_out(sandbox, scratch, told, inner if for_jobs else None)
+            door = _PROBED_PORT
+            if sandbox.mode == LOOPBACK:
+                door = gateway.getsockname()[1]
+                threading.Thread(target=sockets.answer_through, args=(outer,), daemon=True).start()
+            done = _try_out(sandbox, scratch, told, inner if for_jobs else None, door)
     except (OSError, subprocess.SubprocessError, FailedPrecondition) as error:
         return f"{sandbox.mode}: {error}"
     finally:
@@ -397,7 +423,7 @@ def _escape(sandbox: Sandbox, for_jobs: bool) -> str:
 
 
 def _try_out(
-    sandbox: Sandbox, scratch: str, told: list[str], gateway: socket.socket | None
+    sandbox: Sandbox, scratch: str, told: list[str], gateway: socket.socket | None, door_port: int
 ) -> subprocess.CompletedProcess[str]:
     python = interpreter(sys.executable)
     given: tuple[int, ...] = ()
@@ -410,8 +436,8 @@ def _try_out(
         os.mkdir(work)
         os.mkdir(temporary)
         given = (gateway.fileno(),)
-        door = Door(gateway.fileno(), (_PROBED_PORT,), str(CONFINEMENT / "etc" / "hosts"))
-        tries = ["-I", "-c", _ATTEMPTS + _JOB_ATTEMPTS, *told, str(_PROBED_PORT)]
+        door = Door(gateway.fileno(), (door_port,), str(CONFINEMENT / "etc" / "hosts"))
+        tries = ["-I", "-c", _ATTEMPTS + _JOB_ATTEMPTS, *told, str(door_port)]
         command = sandbox.job_command(
             python, tries, read=[], work=work, temporary=temporary, limits=JobLimits(), door=door
         )

@@ -10,13 +10,16 @@
     gateway.close()        # at the job's end: what it still asks for fails
 
 Theory of operation. A job's network has loopback and nothing else. confinement/network.py opens ports there and hands
-the listening sockets to the gateway, which has a thread for each connection. Clients come to it in three ways:
+the listening sockets to the gateway, which has a thread for each connection. Where there are no such networks it opens
+a port of the machine's loopback itself, and answers only sockets that the server's own user made. Clients come to it in
+three ways:
 
     plain    STORAGE_EMULATOR_HOST, GCE_METADATA_HOST and MLGATE_SERVER name it: requests as to any server
     by name  /etc/hosts says that Google's hosts, which some have compiled in (TensorFlow), and this server's public
              address are here: ports 80 and 443, the latter with a certificate of the job's own authority, which the
              environment tells clients to trust
-    proxied  http_proxy and https_proxy name it, where there are no such names (sandbox off) or the job may go further:
+    proxied  http_proxy and https_proxy name it, where there are no such names (in the machine's network: loopback,
+             off) or the job may go further:
              requests with an address in full, and CONNECT, answered as the host itself where that is one of ours
 
 All of them become the same thing: a request that is read strictly (wire.py), allowed or not by its method and path
@@ -29,16 +32,19 @@ never on this machine or beside it unless a host is named in full.
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from mlgate.adapters.hosts.sandbox import BUBBLEWRAP, OFF, Door
+from mlgate.adapters.hosts import sockets
+from mlgate.adapters.hosts.sandbox import BUBBLEWRAP, LOOPBACK, OFF, Door
 from mlgate.adapters.runners import routes, wire
 from mlgate.adapters.runners.certificates import Authority
 from mlgate.adapters.runners.exchange import NOTHING, Exchange
@@ -66,8 +72,7 @@ class Gateway:
         open_to: Iterable[str] = (),
         mode: str = BUBBLEWRAP,
     ) -> None:
-        """`mode` is the sandbox's. For jobs that run unconfined (off) the gateway opens a port of this machine, which
-        others on it can use as well."""
+        """`mode` is the sandbox's. For jobs in the machine's network (loopback, off) the gateway opens a port of it."""
         names, self._plain, self._secure = {*routes.NAMES}, {PORT, PLAIN}, {SECURE}
         published = public(public_url)
         if published is not None:
@@ -81,12 +86,13 @@ class Gateway:
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._is_closed = False
         self._inner: socket.socket | None = None
-        if mode == OFF:
-            self._outer = socket.create_server(("127.0.0.1", 0))
-            port = self._outer.getsockname()[1]
-        else:
+        self._is_shared = mode in (OFF, LOOPBACK)
+        if mode != OFF:
             self._inner, self._outer = socket.socketpair()
-            port = PORT
+        if self._is_shared:
+            self._shared = _free_everywhere()
+        port = self._shared.getsockname()[1] if self._is_shared else PORT
+        self._ports = (port,) if self._is_shared else tuple(sorted(self._plain | self._secure))
         own = Origin("http", f"127.0.0.1:{port}")
         self._here, self._project = own.authority, project
         self._relay = Relay(
@@ -101,24 +107,30 @@ class Gateway:
         self._hosts.write_text(f"127.0.0.1 localhost job {' '.join(self._reach.names)}\n::1 localhost\n")
         for file in (self._bundle, self._hosts):
             file.chmod(0o644)  # the job runs as another user
-        self._spawn(self._receive_doors if self._inner else partial(self._accept, self._serve_plain), self._outer)
+        if self._is_shared:
+            self._spawn(partial(self._accept, self._serve_plain), self._shared)
+        if self._inner is not None:
+            self._spawn(sockets.answer_through if self._is_shared else self._receive_doors, self._outer)
 
     def close(self) -> None:
         """End every connection, and answer none from now on."""
         with self._lock:
             self._is_closed = True
-            sockets = [*self._sockets]
-        for one in (*sockets, self._outer):
+            known = [*self._sockets]
+        if self._inner is not None:
+            known += [self._outer]
+            self._inner.close()
+        if self._is_shared:
+            known += [self._shared]
+        for one in known:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-        if self._inner is not None:
-            self._inner.close()
 
     def door(self) -> Door | None:
         """What `Sandbox.job_command` must know."""
         if self._inner is None:
             return None
-        return Door(self._inner.fileno(), tuple(sorted(self._plain | self._secure)), str(self._hosts))
+        return Door(self._inner.fileno(), self._ports, str(self._hosts))
 
     @property
     def pass_fds(self) -> tuple[int, ...]:
@@ -135,8 +147,8 @@ class Gateway:
         here = self._here
         url, bundle = f"http://{here}", str(self._bundle)
         # httplib2 fails on any proxy unless PySocks is there: so none where names do
-        proxies = ("http_proxy", "https_proxy", "HTTPS_PROXY") if self._reach.open_to or not self._inner else ()
-        direct = ",".join(("localhost", "127.0.0.1", "::1", *(self._reach.names if self._inner else ())))
+        proxies = ("http_proxy", "https_proxy", "HTTPS_PROXY") if self._reach.open_to or self._is_shared else ()
+        direct = ",".join(("localhost", "127.0.0.1", "::1", *(() if self._is_shared else self._reach.names)))
         return {
             "STORAGE_EMULATOR_HOST": url,
             **dict.fromkeys(("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"), self._project),
@@ -202,6 +214,10 @@ class Gateway:
             except OSError:
                 self._slots.release()
                 return
+            if self._is_shared and not _is_own(connection):
+                connection.close()
+                self._slots.release()
+                continue
             connection.settimeout(IDLE_SECONDS)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._spawn(serve, connection)
@@ -274,6 +290,31 @@ class Gateway:
                 _pump(connection, there)
         else:
             _say(connection, 403, f'A job has no network but its own server: "{head.target[:200]}" is out of reach.')
+
+
+def _free_everywhere() -> socket.socket:
+    """A socket that listens on a port of loopback which nobody has on any address of this machine: all of them can be
+    reached through loopback."""
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", 0))
+        port = other.getsockname()[1]
+    return socket.create_server(("127.0.0.1", port))
+
+
+def _is_own(connection: socket.socket) -> bool:
+    """Whether whoever connected runs as the server's own user, as the makers of a job's sockets do: others on this
+    machine must not speak in the name of the job's account."""
+    with suppress(OSError), open("/proc/net/tcp") as table:  # it may be gone by now
+        there, here = (_as_the_kernel_writes(*name) for name in (connection.getpeername(), connection.getsockname()))
+        for line in table:
+            _, local, remote, _, _, _, _, uid, *_ = line.split()
+            if (local, remote) == (there, here):
+                return int(uid) == os.getuid()
+    return False
+
+
+def _as_the_kernel_writes(host: str, port: int) -> str:
+    return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
 
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

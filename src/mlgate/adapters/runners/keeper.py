@@ -41,9 +41,8 @@ from mlgate.core.errors import RpcError
 if TYPE_CHECKING:
     from mlgate.adapters.runners.gateway import Gateway
 
-TASK = Path(__file__).parent.parent / "runtimes" / "task.py"
 #: Runs a program of our own, by its name.
-PROGRAM = TASK.parent / "process.py"
+PROGRAM = Path(__file__).parent.parent / "runtimes" / "process.py"
 METRICS = "metrics"
 LOCK, CONTROL, STATUS, PLAN = "lock", "control", "status.json", "plan.json"
 #: What is longer than a line may be is stored as several.
@@ -165,8 +164,8 @@ class Keeper:
         given += [fd for process in processes[1:] for fd in (process["output"], process["errors"])]
         told = [{**first, "output": 1, "errors": 2}, *processes[1:]]
         task = json.dumps({"packages": packages, "processes": told, "ended": ended_in})
-        read = [str(TASK.parent), packages, str(folder / "files")]
-        arguments, own = [str(TASK), task], {}
+        read = [str(PROGRAM.parent), packages, str(folder / "files")]
+        arguments, own = [str(PROGRAM), task, "task"], {}
         if plan["program"]:
             arguments, own = [str(PROGRAM), *first["arguments"], plan["program"]], first["environment"]
         door, environment = None, {}
@@ -342,10 +341,15 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int:
-    """The memory of a process, its part only of what it shares with others."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
-        return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), 0)
-    return 0
+    """The memory of a process, its part only of what it shares with others; all of it where that may not be known, as
+    of another user's process in a container."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), 0)
+    except PermissionError:
+        return _resident(pid)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def size_of(folder: str | Path) -> int:

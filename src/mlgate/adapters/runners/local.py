@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mlgate.adapters.hosts.sandbox import Sandbox, for_jobs, interpreter
+from mlgate.adapters.hosts.sandbox import LOOPBACK, Sandbox, for_jobs, interpreter
 from mlgate.adapters.runners.keeper import CONTROL, LOCK, METRICS, PLAN, descendants, read_status
 from mlgate.core.errors import FailedPrecondition
-from mlgate.ports import ABSENT, ENDED, LOST, RUNNING, STARTING, Blobs, Execution, Printed, Seen
+from mlgate.executions import ABSENT, ENDED, LOST, RUNNING, STARTING, Execution, Printed, Seen
+from mlgate.ports import Blobs
 
 #: A read of output stops at the first line behind so many bytes, one of metrics at so many.
 READ_BYTES, METRIC_BYTES = 256 << 10, 1 << 20
@@ -156,7 +157,13 @@ class LocalRunner:
         return self.root / key
 
     def _prepare(self, execution: Execution, folder: Path) -> None:
-        """The folder, whole or not at all."""
+        """The folder, whole or not at all. Raises FailedPrecondition for what this machine cannot run."""
+        sandbox = for_jobs(self.sandbox)
+        if sandbox.mode == LOOPBACK and len(execution.processes) > 1:
+            raise FailedPrecondition(
+                f"The job is {len(execution.processes)} processes, which find each other in a network of its own, and "
+                "this machine gives it none: run it as one (scaleTier BASIC), or let the server make namespaces."
+            )
         scratch = self.root / f".{secrets.token_hex(8)}"
         for name in ("out", "work", "temporary", "packages", "files"):
             (scratch / name).mkdir(parents=True)
@@ -177,7 +184,7 @@ class LocalRunner:
             "open_to": execution.open_to,
         }
         plan: dict[str, Any] = {
-            "sandbox": asdict(for_jobs(self.sandbox)),
+            "sandbox": asdict(sandbox),
             "python": {"executable": python.executable, "read": python.read},
             "processes": [
                 {

@@ -173,7 +173,7 @@ class Batch:
 
     def _objects(self, shard: Shard, text: bytes) -> tuple[Any, Any]:
         split = text.split(b"\n")
-        has_bytes = b'"b64"' in text or b"\\u" in text
+        has_bytes = b'"' in text and (b'"b64"' in text or b"\\u" in text)
         if not has_bytes:
             try:
                 found = [loads(line) for line in split if line and not line.isspace()]

@@ -12,23 +12,31 @@ their mean. Attributions add up to `example_score` - `baseline_score`: exactly f
 integrated gradients.
 
 The methods are in files of their own: shapley.py asks the model for scores alone, gradients.py for derivatives too.
+
+An explanation asks its model for very much, and the process has one thread. So it is computed in steps, and what has
+come meanwhile is predicted between them (serve.py).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from . import gradients, shapley
 from .contract import INPUTS, LOADING, RUNNING, Failed, read_request, write_failure, write_predictions
 from .frameworks import Model
+from .pace import Pace, finished
 
 METADATA = "explanation_metadata.json"
 LARGEST_METADATA = 1 << 20
 SHAPLEY, GRADIENTS = "sampledShapleyAttribution", "integratedGradientsAttribution"
+#: How much of the time that a request may take is had; the rest is for the answer's way back.
+SHARE = 0.9
 #: The names that attributions carry where neither the model nor the metadata has one.
 INPUT, OUTPUT = "features", "score"
 
@@ -51,13 +59,63 @@ class Metadata(NamedTuple):
     output_name: str
 
 
+class Explanations:
+    """Those that are asked for, one after the other, a step at a time."""
+
+    def __init__(
+        self, model: Model, options: Mapping[str, Any], seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`options` as for `answer`; `seconds` is how long a request may take."""
+        self._model = model
+        self._options = options
+        self._seconds = seconds
+        self._clock = clock
+        self._pace = Pace()
+        self._line: deque[tuple[Any, Generator[None, None, tuple[int, bytes]], float]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def add(self, asked: Any, body: bytes) -> None:
+        """Put a request into the line; `asked` is what its answer is given back with."""
+        steps = _answering(self._model, self._options, body, self._pace)
+        self._line.append((asked, steps, self._clock() + SHARE * self._seconds))
+
+    def step(self) -> tuple[Any, tuple[int, bytes]] | None:
+        """Go on with the first. What was asked, with status and body, when that ends it; also when its time is over."""
+        asked, steps, until = self._line[0]
+        try:
+            if self._clock() < until:
+                next(steps)
+                return None
+            found = 400, write_failure(Failed(RUNNING, self._late()))
+        except StopIteration as end:
+            found = end.value
+        self._line.popleft()
+        steps.close()
+        return asked, found
+
+    def _late(self) -> str:
+        return (
+            f"the explanation is not done within the {self._seconds:g} seconds that a request may take: send fewer"
+            " instances, or configure fewer paths or steps"
+        )
+
+
 def answer(model: Model, options: Mapping[str, Any], body: bytes) -> tuple[int, bytes]:
     """Status and body, as a prediction has them: 200, or 400 with the reason in `error`. Raises nothing.
 
     options["explanation"] is the version's explanationConfig in wire form.
     """
+    return finished(_answering(model, options, body, Pace()))
+
+
+def _answering(
+    model: Model, options: Mapping[str, Any], body: bytes, pace: Pace
+) -> Generator[None, None, tuple[int, bytes]]:
     try:
-        return 200, write_predictions(_explained(model, options["explanation"], body), "explanations")
+        explained = yield from _explained(model, options["explanation"], body, pace)
+        return 200, write_predictions(explained, "explanations")
     except Failed as failure:
         return 400, write_failure(failure)
     except MemoryError:
@@ -81,7 +139,7 @@ def check(model: Model, config: Mapping[str, Any]) -> None:
 # ------------------------------------------------------------------------------------------------------- explanation
 
 
-def _explained(model: Model, config: Mapping[str, Any], body: bytes) -> list[Any]:
+def _explained(model: Model, config: Mapping[str, Any], body: bytes, pace: Pace) -> Generator[None, None, list[Any]]:
     metadata = read_metadata(model.directory)
     request = read_request(body)
     try:
@@ -91,16 +149,19 @@ def _explained(model: Model, config: Mapping[str, Any], body: bytes) -> list[Any
     tensors = dict(getattr(given, "columns", None) or {INPUT: _with_gaps(given)})
     shown = _inputs(metadata, tensors, floats=GRADIENTS in config)
     asked = _Asked(model, given, tensors, metadata.output)
+    yield from asked.begin(pace)
     inputs = {one.tensor: tensors[one.tensor] for one in shown}
     parts = []
     for number in range(max(len(one.baselines) for one in shown)):
         baseline = {one.tensor: _baseline(one, number, inputs[one.tensor].shape[1:]) for one in shown}
         if GRADIENTS in config:
             steps = int(config[GRADIENTS]["numIntegralSteps"])
-            parts.append(gradients.attribute(asked.scores, asked.gradients, inputs, baseline, asked.labels, steps))
+            ways = asked.scores, asked.gradients
+            part = yield from gradients.attribute(*ways, inputs, baseline, asked.labels, steps, pace)
         else:
             paths = int(config[SHAPLEY]["numPaths"])
-            parts.append(shapley.attribute(asked.scores, inputs, baseline, asked.labels, paths))
+            part = yield from shapley.attribute(asked.scores, inputs, baseline, asked.labels, paths, pace)
+        parts.append(part)
     name = metadata.output_name or asked.output or OUTPUT
     return [_explanation(asked, parts, shown, row, name) for row in range(len(given))]
 
@@ -108,17 +169,27 @@ def _explained(model: Model, config: Mapping[str, Any], body: bytes) -> list[Any
 class _Asked:
     """The model, asked for the scores of the instances of one request, and of what is made of them."""
 
-    def __init__(self, model: Model, given: Any, tensors: dict[str, Any], output: str) -> None:
-        """Raises Failed."""
-        import numpy
+    labels: Any
+    examples: Any
 
+    def __init__(self, model: Model, given: Any, tensors: dict[str, Any], output: str) -> None:
         self.model = model
         self.given = given
         self.output = output
         self.tensors = tensors
-        everything = self._table({}, numpy.arange(len(given)))
+
+    def begin(self, pace: Pace) -> Generator[None, None, None]:
+        """Ask for the instances themselves: their labels, and the scores of these. Raises Failed."""
+        import numpy
+
+        tables = []
+        for start, end in pace.pieces(len(self.given), shapley.CHUNK):
+            with pace.timed(end - start):
+                tables.append(self._table({}, numpy.arange(start, end)))
+            yield
+        everything = numpy.concatenate(tables)
         self.labels = everything.argmax(axis=1)
-        self.examples = everything[numpy.arange(len(given)), self.labels]
+        self.examples = everything[numpy.arange(len(everything)), self.labels]
 
     def scores(self, changed: Mapping[str, Any], rows: Any) -> Any:
         """The score of each of `rows` with these values, for the label that its instance has."""

@@ -10,14 +10,17 @@ it is faster for, which is measured when it is made (`make`), and the original a
 
 The copy computes in single precision. A row with a number that this cannot hold (an integer above 2**24, a number out
 of range) is answered by the original; so is everything that is not a plain table of numbers, and a row whose two best
-labels are so close (DOUBT) that rounding could choose between them: a forest's votes are often a tie.
+labels are so close (DOUBT) that rounding could choose between them: a forest's votes are often a tie. A model that
+compares in double precision answers a row with a number that rounding could put on the other side of a threshold.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +31,7 @@ FILE, DESCRIPTION = "model.onnx", "copy.json"
 TOLERANCE = 1e-5
 DOUBT = 1e-4
 SAMPLE = 1024
+TURNS = 9
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 #: A copy has to be so much faster for one row to be worth its memory.
 WORTH = 1.5
@@ -42,14 +46,18 @@ class Unable(Exception):
 def make(model: Model, write: Callable[[bytes], Any]) -> dict[str, Any]:
     """Try to make a copy and give its bytes to `write`. Returns its description: format, maxRows (up to which it
     answers), speedup (for one row), and how its outputs are read. Raises Unable."""
+    import numpy
+
     if model.source is None:
         raise Unable("this kind of model has no copy.")
     features = _features(model.source)
     try:
-        content = _convert(model.source, features)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that parts of the converters are old is nothing for the version's log
+            content = _convert(model.source, features)
         session = _session(content)
     except ImportError as error:
-        raise Unable(f"the version's environment has no {error.name}.") from None
+        raise Unable(_not_imported(error)) from None
     except Exception as error:  # noqa: BLE001 - a converter fails in many ways on what it does not know
         raise Unable(f"the model cannot be converted: {_short(error)}") from None
     sample = _sample(model.source, features)
@@ -57,12 +65,13 @@ def make(model: Model, write: Callable[[bytes], Any]) -> dict[str, Any]:
         wanted = model.predict(sample)
     except Exception as error:  # noqa: BLE001 - so does a model on rows that it was not made for
         raise Unable(f"the model fails on the sample rows: {_short(error)}") from None
-    copy = {**_agreeing(session, sample, wanted), "features": features}
+    sure = ~_at_borders(_borders(model.source), sample)
+    copy = {**_agreeing(session, sample[sure], numpy.asarray(wanted)[sure]), "features": features}
     whole = _reading(session, {**copy, "block": SAMPLE})
-    times = {rows: _seconds(lambda rows=rows: whole(sample[:rows])) / rows for rows in SIZES}  # type: ignore[misc]
+    times = {rows: _seconds(whole, sample, rows) / rows for rows in SIZES}
     copy["block"] = min(times, key=lambda rows: times[rows])
     quick = _reading(session, copy)
-    ratios = {rows: _ratio(model, quick, sample[:rows]) for rows in SIZES}
+    ratios = {rows: _seconds(model.predict, sample, rows) / _seconds(quick, sample, rows) for rows in SIZES}
     if ratios[1] < WORTH:
         raise Unable(f"it would be only {ratios[1]:.1f} times as fast.")
     most = 1
@@ -83,7 +92,7 @@ def use(model: Model, directory: str) -> Model:
     with open(os.path.join(directory, FILE), "rb") as content:
         session = _session(content.read())
     quick, original = _reading(session, copy), model.predict
-    most, features = copy["maxRows"], copy["features"]
+    most, features, borders = copy["maxRows"], copy["features"], _borders(model.source)
 
     def predict(inputs: Any) -> Any:
         if (
@@ -93,6 +102,7 @@ def use(model: Model, directory: str) -> Model:
             and len(inputs) <= most
             and inputs.dtype.kind in "iuf"
             and abs(inputs).max(initial=0) <= (LARGEST if inputs.dtype.kind == "f" else EXACT_INTEGERS)
+            and (borders is None or not _at_borders(borders, inputs).any())
         ):
             found = quick(inputs)
             if found is not None:
@@ -114,12 +124,34 @@ def _features(source: Any) -> int:
         raise Unable("the model does not say how many features it takes.")
     if getattr(source, "feature_names_in_", None) is not None and _selects_columns(source):
         raise Unable("the model chooses its columns by name.")
+    if any(hasattr(part, "_predictors") for part in _parts(source) if part is not source):
+        raise Unable("a part of the model compares in double precision what other parts compute.")
     return count
 
 
 def _selects_columns(source: Any) -> bool:
     steps = [step for _, step in getattr(source, "steps", [])] or [source]
     return any(type(step).__name__ == "ColumnTransformer" for step in steps)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """A model and the models that it is made of."""
+    is_array_of_objects = getattr(getattr(value, "dtype", None), "kind", "") == "O" and value.ndim
+    if isinstance(value, (list, tuple)) or is_array_of_objects:
+        for one in value:
+            yield from _parts(one)
+    elif "sklearn" in type(value).__module__ and hasattr(value, "__dict__"):
+        yield value
+        for one in vars(value).values():
+            yield from _parts(one)
+
+
+def _not_imported(error: ImportError) -> str:
+    """What is not there, or, of a library that is there, what breaks it."""
+    name = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and name and importlib.util.find_spec(name) is None:
+        return f"the version's environment has no {name}."
+    return f"a library of the version's environment cannot be imported: {_short(error)}"
 
 
 def _convert(source: Any, features: int) -> bytes:
@@ -197,6 +229,10 @@ def _splits(source: Any) -> Iterator[tuple[int, float]]:
         for tree in source.get_dump(dump_format="json"):
             yield from _xgboost_splits(json.loads(tree))
         return
+    for tree in _histogram_trees(source):
+        for node in tree.nodes:
+            if not node["is_leaf"]:
+                yield int(node["feature_idx"]), float(node["num_threshold"])
     last = source.steps[-1][1] if getattr(source, "steps", None) else source
     for estimator in _trees(last):
         for feature, threshold in zip(estimator.tree_.feature, estimator.tree_.threshold):  # noqa: B905 - Python 3.8
@@ -211,6 +247,31 @@ def _trees(estimator: Any) -> Iterator[Any]:
     elif parts is not None:
         for part in getattr(parts, "ravel", lambda: parts)():
             yield from _trees(part)
+
+
+def _histogram_trees(source: Any) -> Iterator[Any]:
+    for trees in getattr(source, "_predictors", ()):
+        yield from trees
+
+
+def _borders(source: Any) -> Any:
+    """The thresholds, in their order, of a model that compares in double precision; None of another: forests, trees and
+    XGBoost compare single numbers."""
+    import numpy
+
+    if not hasattr(source, "_predictors"):
+        return None
+    return numpy.unique([-numpy.inf, *(threshold for _, threshold in _splits(source))])
+
+
+def _at_borders(borders: Any, rows: Any) -> Any:
+    """Which rows hold a number that is above a threshold, and in single precision at it."""
+    import numpy
+
+    if borders is None:
+        return numpy.zeros(len(rows), dtype=bool)
+    below = borders.take(numpy.maximum(borders.searchsorted(rows), 1) - 1)
+    return (below.astype(numpy.float32) == rows.astype(numpy.float32)).any(axis=1)
 
 
 def _xgboost_splits(node: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
@@ -302,17 +363,15 @@ def _agreeing(session: Any, sample: Any, wanted: Any) -> dict[str, Any]:
     raise Unable(f"the copy does not agree: {worst or 'it has no output like the model'}.")
 
 
-def _ratio(model: Model, quick: Callable[[Any], Any], rows: Any) -> float:
-    """How many times as long the original takes for these rows."""
-    return _seconds(lambda: model.predict(rows)) / _seconds(lambda: quick(rows))
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    call()
+def _seconds(predict: Callable[[Any], Any], sample: Any, rows: int) -> float:
+    """How long a prediction of so many rows takes. They are other ones each time: of rows that it has just seen, a
+    processor guesses the way through the trees, and nobody asks twice."""
+    predict(sample[:rows])
     taken = []
-    for _ in range(7):
+    for turn in range(TURNS):
+        start = turn * rows % (SAMPLE - rows)
         began = time.perf_counter()
-        call()
+        predict(sample[start : start + rows])
         taken.append(time.perf_counter() - began)
     return max(min(taken), 1e-7)
 

@@ -7,10 +7,11 @@ the error, as a part of that difference: more steps make it smaller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from .contract import INPUTS, Failed
+from .pace import Pace
 from .shapley import CHUNK, Attribution
 
 #: Of one request; a derivative costs a few scores.
@@ -24,9 +25,10 @@ def attribute(
     baseline: Mapping[str, Any],
     labels: Any,
     steps: int,
-) -> Attribution:
-    """`derive(values, rows)` gives the derivatives of what `scores` gives, by input. Raises Failed(INPUTS) when it
-    would have to be asked for too much."""
+    pace: Pace,
+) -> Generator[None, None, Attribution]:
+    """`derive(values, rows)` gives the derivatives of what `scores` gives, by input. Yields after each call of it.
+    Raises Failed(INPUTS) when it would have to be asked for too much."""
     import numpy
 
     instances = len(labels)
@@ -38,19 +40,23 @@ def attribute(
         )
     way = {name: values - baseline[name] for name, values in inputs.items()}
     values = {name: numpy.zeros(given.shape) for name, given in inputs.items()}
-    chunk = max(1, CHUNK // 8 // sum(int(given[0].size) for given in inputs.values()))
-    for start in range(0, instances * steps, chunk):
-        numbers = numpy.arange(start, min(start + chunk, instances * steps))
+    most = CHUNK // 8 // max(1, sum(int(given[0].size) for given in inputs.values()))
+    for start, end in pace.pieces(instances * steps, most):
+        numbers = numpy.arange(start, end)
         rows, at = numbers // steps, (numbers % steps + 0.5) / steps
         points = {
             name: (baseline[name] + at.reshape(-1, *[1] * (way[name].ndim - 1)) * way[name][rows]).astype(given.dtype)
             for name, given in inputs.items()
         }
-        for name, found in derive(points, rows).items():
+        with pace.timed(end - start):
+            derivatives = derive(points, rows)
+        for name, found in derivatives.items():
             if name in values:
                 numpy.add.at(values[name], rows, found * way[name][rows] / steps)
+        yield
     everyone = numpy.arange(instances)
     start_scores = scores({name: _repeated(baseline[name], given) for name, given in inputs.items()}, everyone)
+    yield
     gained = scores(inputs, everyone) - start_scores
     told = sum(one.reshape(instances, -1).sum(axis=1) for one in values.values())
     missed = numpy.abs(told - gained)

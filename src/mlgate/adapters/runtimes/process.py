@@ -1,5 +1,5 @@
-"""The script that a model process runs: `python -I process.py <start as JSON>`; with a second word, `batch`, it
-predicts files instead of answering.
+"""The script that a model process runs: `python -I process.py <start as JSON>`; with a second word it is another
+program: `batch` predicts files, `task` starts a job's own code.
 
 It runs under the interpreter of the version's environment, where mlgate is not installed and which may be as old as
 Python 3.8, so this folder is loaded as a package of its own, under a name that no model code imports. Nothing is put

@@ -6,6 +6,8 @@ prediction runs the next batch gathers in the socket buffers, so batches grow wi
     request   u32 length | u32 id | u8 verb | body       length counts what follows it; all numbers little-endian
     answer    u32 length | u32 id | u16 status | body    id 0: no answer, but a request to go elsewhere from now on
 
+Explanations wait in a line of their own and are computed in steps, one between two predictions (explaining.py).
+
 A connection that reads slowly gets a buffer of its own and is not read from while that is long, so it stalls nobody.
 
 The worker ends the process by closing the pipe `alive`. A byte on it means: take what has come, tell every peer to go
@@ -23,12 +25,13 @@ import socket
 import struct
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from . import spare
 from .batching import answer
 from .contract import Failed
+from .explaining import Explanations
 from .frameworks import Model, load_model
 
 REQUEST = struct.Struct("<IIB")
@@ -54,21 +57,36 @@ class Connection:
         self.is_heard = False
         self.rests = False
 
-    def frames(self) -> list[tuple[int, int, bytes]]:
-        """The complete requests that have arrived. Raises ValueError when the peer does not speak our protocol."""
-        buffer, start, found = self.incoming, 0, []
-        while len(buffer) - start >= REQUEST.size:
-            length, number, verb = REQUEST.unpack_from(buffer, start)
+    def frames(self, data: memoryview) -> list[tuple[int, int, bytes]]:
+        """The requests that are complete with these data; what begins another is kept. Raises ValueError when the peer
+        does not speak our protocol."""
+        if self.incoming:
+            self.incoming += data
+            data = memoryview(bytes(self.incoming)) if self.has_frame() else data[:0]
+        start, size, found = 0, len(data), []
+        while size - start >= REQUEST.size:
+            length, number, verb = REQUEST.unpack_from(data, start)
             if not 5 <= length <= LARGEST_FRAME:
                 raise ValueError(length)
             end = start + 4 + length
-            if len(buffer) < end:
+            if size < end:
                 break
-            found.append((number, verb, bytes(buffer[start + REQUEST.size : end])))
+            found.append((number, verb, bytes(data[start + REQUEST.size : end])))
             start = end
-        if start:
-            del buffer[:start]
+        if size:
+            self.incoming = bytearray(data[start:])
         return found
+
+    def has_frame(self) -> bool:
+        """Whether what is here holds a whole request, or something that is none."""
+        if len(self.incoming) < REQUEST.size:
+            return False
+        length = REQUEST.unpack_from(self.incoming)[0]
+        return not 5 <= length <= LARGEST_FRAME or len(self.incoming) >= 4 + length
+
+    def put(self, number: int, status: int, body: bytes) -> None:
+        self.outgoing += ANSWER.pack(6 + len(body), number, status) + body
+        self.unanswered -= 1
 
 
 class Server:
@@ -77,9 +95,9 @@ class Server:
     ) -> None:
         self.model = model
         self.seconds = seconds
-        self.options = options
+        self.explanations = Explanations(model, options, seconds)
         self.together = bool(options.get("batch", True))
-        self.waiting: deque[tuple[Connection, int, int, bytes]] = deque()
+        self.waiting: deque[tuple[Connection, int, bytes]] = deque()
         self.connections: set[Connection] = set()
         self.is_leaving = False
         self.buffer = memoryview(bytearray(READ))
@@ -91,7 +109,7 @@ class Server:
 
     def run(self) -> None:
         while not self.is_leaving or self.waiting or self.connections:
-            for key, events in self.selector.select(0 if self.waiting else None):
+            for key, events in self.selector.select(0 if self.waiting or self.explanations else None):
                 if key.data is None:
                     self.accept(key.fileobj)
                 elif isinstance(key.data, int):
@@ -105,6 +123,8 @@ class Server:
                         self.read(key.data)
             if self.waiting:
                 self.predict()
+            if self.explanations:
+                self.explain()
 
     def accept(self, listener: Any) -> bool:
         try:
@@ -142,42 +162,48 @@ class Server:
             connection.is_heard = True
             self.flush(connection)
             return
-        connection.incoming += self.buffer[:count]
         try:
-            frames = connection.frames()
+            frames = connection.frames(self.buffer[:count])
         except ValueError:
             self.drop(connection)
             return
         connection.unanswered += len(frames)
-        self.waiting.extend((connection, *frame) for frame in frames)
+        for number, verb, body in frames:
+            if verb == EXPLAIN:
+                self.explanations.add((connection, number), body)
+            else:
+                self.waiting.append((connection, number, body))
 
     def predict(self) -> None:
-        """Answer the requests at the head of the queue, as many of one verb as make a sensible batch."""
+        """Answer the requests at the head of the queue, as many as make a sensible batch."""
         batch: list[tuple[Connection, int, bytes]] = []
-        size, kind = 0, self.waiting[0][2]
-        while self.waiting and self.waiting[0][2] == kind and len(batch) < BATCH_REQUESTS and size < BATCH_BYTES:
-            connection, number, _, body = self.waiting.popleft()
+        size = 0
+        while self.waiting and len(batch) < BATCH_REQUESTS and size < BATCH_BYTES:
+            connection, number, body = self.waiting.popleft()
             batch.append((connection, number, body))
             size += len(body)
         # A prediction that never ends would hold the version for good. The default action of SIGALRM kills even a
         # model that is deep in C code; the supervisor then starts a fresh process.
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
         bodies = [body for _, _, body in batch]
-        answers = self.explain(bodies) if kind == EXPLAIN else answer(self.model, bodies, self.together)
+        answers = answer(self.model, bodies, self.together)
         signal.setitimer(signal.ITIMER_REAL, 0)
         touched: dict[int, Connection] = {}
         for place, (connection, number, _) in enumerate(batch):
-            status, body = answers[place]
-            connection.outgoing += ANSWER.pack(6 + len(body), number, status) + body
-            connection.unanswered -= 1
+            connection.put(number, *answers[place])
             touched[id(connection)] = connection
         for connection in touched.values():
             self.flush(connection)
 
-    def explain(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
-        from . import explaining
-
-        return [explaining.answer(self.model, self.options, body) for body in bodies]
+    def explain(self) -> None:
+        """Go on for a moment with the explanation that was asked for first."""
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+        done = self.explanations.step()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if done is not None:
+            (connection, number), answered = done
+            connection.put(number, *answered)
+            self.flush(connection)
 
     def flush(self, connection: Connection) -> None:
         if not connection.is_open:

@@ -7,18 +7,20 @@ values add up to v(all) - v(none) however few orders are taken. Orders come in p
 scores in which features act alone or two by two that is exact already. Where all coalitions are fewer than those that
 the orders would visit, all are asked and the values are the exact ones (Shapley, A Value for n-Person Games, 1953).
 
-The orders depend on the number of features alone: the same request has the same answer, in whatever company.
+The orders depend on the number of features alone: the same request has the same answer, in whatever company (up to the
+last digits of a model that rounds otherwise for another number of rows).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from math import factorial, sqrt
 from typing import Any, NamedTuple
 
 from .contract import INPUTS, Failed
+from .pace import Pace
 
-#: Of one request: one more would hold up the version's other callers for long.
+#: Of one request.
 MOST_SCORES = 200_000
 #: How many numbers a call of the model may be given.
 CHUNK = 2_000_000
@@ -48,9 +50,10 @@ def attribute(
     baseline: Mapping[str, Any],
     labels: Any,
     paths: int,
-) -> Attribution:
-    """`scores(values, rows)` gives the score of the instances with the numbers `rows`. Raises Failed(INPUTS) when it
-    would have to be asked for too much."""
+    pace: Pace,
+) -> Generator[None, None, Attribution]:
+    """`scores(values, rows)` gives the score of the instances with the numbers `rows`. Yields after each call of it.
+    Raises Failed(INPUTS) when it would have to be asked for too much."""
     import numpy
 
     sizes = {name: int(values[0].size) for name, values in inputs.items()}
@@ -64,10 +67,11 @@ def attribute(
         )
     worth = numpy.empty((instances, plan.size))
     flat = worth.reshape(-1)
-    chunk = max(1, CHUNK // max(features, 1))
-    for start in range(0, flat.size, chunk):
-        rows, numbers = numpy.divmod(numpy.arange(start, min(start + chunk, flat.size)), plan.size)
-        flat[start : start + chunk] = scores(_mixed(inputs, baseline, sizes, rows, plan.members(numbers)), rows)
+    for start, end in pace.pieces(flat.size, CHUNK // max(features, 1)):
+        rows, numbers = numpy.divmod(numpy.arange(start, end), plan.size)
+        with pace.timed(end - start):
+            flat[start:end] = scores(_mixed(inputs, baseline, sizes, rows, plan.members(numbers)), rows)
+        yield
     values, errors = plan.values(worth)
     shaped, start = {}, 0
     for name, given in inputs.items():

@@ -1,4 +1,4 @@
-"""The script that starts a job's own code: `python -I task.py <plan as JSON>`, inside the sandbox.
+"""What starts a job's own code: `python -I process.py <plan as JSON> task`, inside the sandbox.
 
 It unpacks the packages (`packages.py`: nothing of an archive runs before it is imported), says which of their declared
 requirements the environment does not meet, and becomes `python -m MODULE ARGUMENTS`. Where a job is several processes,
@@ -11,8 +11,6 @@ which the one that decided is named.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import re
@@ -22,7 +20,9 @@ import sys
 import time
 from typing import Any
 
-PACKAGE = "mlgate_runtimes"
+from . import packages
+from .contract import Failed
+
 #: Modules that every job finds, unless its packages bring them.
 PROVIDED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "provided")
 #: Exit code for packages that cannot be used; the reason is on the error output.
@@ -31,8 +31,8 @@ GRACE_SECONDS = 5.0
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^]]*\])?\s*\(?([^;)]*)\)?")
 
 
-def main() -> None:
-    plan = json.loads(sys.argv[1])
+def main(start: str) -> None:
+    plan = json.loads(start)
     os.environ["PYTHONPATH"] = os.pathsep.join([*_install(plan["packages"]), PROVIDED])
     processes = plan["processes"]
     if len(processes) == 1:
@@ -45,11 +45,10 @@ def main() -> None:
 
 def _install(folder: str) -> list[str]:
     """The folders to import from. Ends the process when a package cannot be used."""
-    contract, packages = (_sibling(name) for name in ("contract", "packages"))
     before = len(sys.path)
     try:
         packages.install(folder)
-    except contract.Failed as error:
+    except Failed as error:
         print(error.text, file=sys.stderr, flush=True)
         os._exit(UNUSABLE)
     paths = sys.path[: len(sys.path) - before]
@@ -59,20 +58,6 @@ def _install(folder: str) -> list[str]:
     except Exception as error:  # noqa: BLE001 - what a stranger's metadata says is not worth a failure
         print(f"The packages' requirements cannot be read: {error!r}", flush=True)
     return paths
-
-
-def _sibling(name: str) -> Any:
-    folder = os.path.dirname(os.path.abspath(__file__))
-    if PACKAGE not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            PACKAGE, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        package = importlib.util.module_from_spec(spec)
-        sys.modules[PACKAGE] = package
-        spec.loader.exec_module(package)
-    return importlib.import_module(PACKAGE + "." + name)
 
 
 # ------------------------------------------------------------------------------------------------------ requirements
@@ -220,7 +205,3 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .contract import LOADING, RUNNING, Failed
+from .dense import direct
 from .frameworks import Model
 from .pickled import FILES, Pickled, holds, load_pickled, pickled_file
 
@@ -91,6 +92,7 @@ def _model(booster: Any, hint: str) -> Model:
     largest = float(numpy.finfo(numpy.float32).max)
     learner = json.loads(booster.save_config())["learner"]
     is_plain = learner["gradient_booster"]["name"] == "gbtree"
+    dense = direct(booster)
 
     def is_quick(inputs: Any) -> bool:
         fits = is_plain and inputs.ndim == 2 and inputs.shape[1] == features and inputs.dtype.kind in "iuf"
@@ -101,7 +103,7 @@ def _model(booster: Any, hint: str) -> Model:
         # Without the copy into a DMatrix the same trees give the same numbers in half the time. What a DMatrix would
         # refuse, or read in a way of its own, takes the long way.
         if is_quick(inputs):
-            return booster.inplace_predict(inputs, validate_features=False)
+            return dense(inputs)
         try:
             matrix = xgboost.DMatrix(inputs)
         except Exception as error:  # noqa: BLE001 - a caller's values may do anything

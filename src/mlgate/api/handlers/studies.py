@@ -74,7 +74,7 @@ async def plot(call: Call) -> Json:
     def question(tx: Transaction) -> Json:
         call.tx = tx
         study = call.record(call.resource, studies.STUDY)
-        trials = [record.body for record in studies.trials_of(tx, study.name)]
+        trials = call.services.completed.told(tx, study)
         given = {field: call.query.get(field) or "" for field in ("metric", "first", "second")}
         return {"ask": "plot", "kind": kind, "config": study.body["studyConfig"], "trials": trials, **given}
 

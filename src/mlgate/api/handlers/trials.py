@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from mlgate import studies
@@ -20,11 +21,13 @@ from mlgate.api.messages.studies import (
     Trial,
 )
 from mlgate.core import lro, trials
-from mlgate.core.names import id_of, parent_of
+from mlgate.core.names import id_of, join, parent_of
 from mlgate.core.vizier.pareto import optimal_trials
 from mlgate.core.vizier.questions import parsed
 from mlgate.core.vizier.space import refuse
+from mlgate.core.vizier.stopping import Forecast, has_rule, verdict
 from mlgate.core.vizier.study import ACTIVE, STOPPING, StudyConfig
+from mlgate.core.vizier.study import Trial as StudyTrial
 from mlgate.core.wire import format_timestamp
 from mlgate.ports import Record, Transaction
 
@@ -57,9 +60,9 @@ def list_optimal_trials(call: Call, _: ListOptimalTrialsRequest) -> Json:
     """The best ones; with several metrics those that no other trial dominates."""
     study = _study(call, call.resource)
     config = _config(study)
-    bodies = [record.body for record in studies.trials_of(call.tx, study.name)]
-    optimal = {trial.id for trial in optimal_trials(config.metrics, parsed(config, bodies))}
-    return {"trials": [body for body in bodies if int(id_of(body["name"])) in optimal]}
+    trials = parsed(config, [trial.told for trial in call.services.completed.of(call.tx, study)[0]])
+    optimal = (join(study.name, "trials", str(trial.id)) for trial in optimal_trials(config.metrics, trials))
+    return {"trials": [call.record(name, studies.TRIAL).body for name in optimal]}
 
 
 def add_measurement(call: Call, body: AddTrialMeasurementRequest) -> Json:
@@ -110,8 +113,8 @@ async def check_early_stopping_state(call: Call) -> Operation:
     """Whether whoever runs the trial should end it: by the study's rule, or because somebody stopped it. Changes
     nothing."""
     await read_body(call, CheckTrialEarlyStoppingStateRequest)
-    study, question = await call.on_thread(lambda tx: _question(call, tx))
-    should_stop = await suggestions.think(call.services, question) if isinstance(question, dict) else question
+    study, said = await call.on_thread(lambda tx: _verdict(call, tx))
+    should_stop = await suggestions.think(call.services, said) if isinstance(said, dict) else said
 
     def store(tx: Transaction) -> Operation:
         call.tx = tx
@@ -127,15 +130,18 @@ async def check_early_stopping_state(call: Call) -> Operation:
     return await call.on_thread(store, write=True)
 
 
-def _question(call: Call, tx: Transaction) -> tuple[str, bool | Json]:
-    """The study, and what the optimizer is to be asked; or the answer, where that is known already."""
+def _verdict(call: Call, tx: Transaction) -> tuple[str, bool | Json]:
+    """The study, and the answer; or what the optimizer is to be asked for it."""
     call.tx = tx
     record, study = _trial(call)
-    config = study.body["studyConfig"]
-    if record.body["state"] != ACTIVE or not config.get("automatedStoppingConfig"):
+    config = _config(study)
+    if record.body["state"] != ACTIVE or not has_rule(config):
         return study.name, record.body["state"] == STOPPING
-    bodies = [one.body for one in studies.trials_of(tx, study.name)]
-    return study.name, {"ask": "stop", "config": config, "trials": bodies, "trial": int(id_of(record.name))}
+    completed, _ = call.services.completed.of(tx, study)
+    curves = [trial.curve for trial in completed if trial.curve is not None]
+    finals = [trial.losses[0] for trial in completed if trial.losses]
+    said = verdict(config, curves, finals, StudyTrial.parse(config.space, record.body, int(id_of(record.name))))
+    return study.name, {"ask": "forecast", **asdict(said)} if isinstance(said, Forecast) else said
 
 
 def _study(call: Call, name: str) -> Record:

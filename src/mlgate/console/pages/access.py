@@ -11,7 +11,7 @@ from nicegui import ui
 from mlgate.cli.failure import Failure
 from mlgate.cli.troubleshoot import told
 from mlgate.console import members, parts
-from mlgate.console.pages.model import tabs
+from mlgate.console.tabs.bar import tabs
 from mlgate.console.visit import Visit
 from mlgate.core.errors import InvalidArgument
 from mlgate.core.iam.permissions import ALL

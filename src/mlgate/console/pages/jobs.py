@@ -11,8 +11,8 @@ from typing import Any
 from nicegui import ui
 
 from mlgate.console import charts, parts
-from mlgate.console.pages.model import tabs
 from mlgate.console.permissions import Permissions
+from mlgate.console.tabs.bar import tabs
 from mlgate.console.visit import Visit
 from mlgate.core.wire import format_timestamp, parse_timestamp
 

@@ -9,8 +9,8 @@ from nicegui.events import MultiUploadEventArguments
 
 from mlgate.cli.failure import Failure
 from mlgate.console import parts
-from mlgate.console.pages.model import drop_zone, tabs
 from mlgate.console.permissions import Permissions
+from mlgate.console.tabs.bar import tabs
 from mlgate.console.visit import Visit
 
 Json = dict[str, Any]
@@ -78,7 +78,7 @@ class BucketView:
             for i, folder in enumerate(folders):
                 ui.label("/")
                 parts.link(folder, self._address("/".join(folders[: i + 1]) + "/"))
-        drop_zone(self._visit.act(self._dropped), "Drop files here to upload them, or")
+        parts.drop_zone(self._visit.act(self._dropped), "Drop files here to upload them, or")
         self._list = ui.element("div").classes("card card-table")
         await self._load()
 

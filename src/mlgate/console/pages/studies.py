@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
 
 from mlgate.console import charts, parts
-from mlgate.console.pages.model import tabs
+from mlgate.console.tabs.bar import tabs
 from mlgate.console.visit import Visit
 from mlgate.core.names import id_of
 
@@ -21,6 +22,7 @@ _TABS = {"history": "Progress", "curves": "Learning curves", "parallel": "Parall
          "contour": "Contour", "importance": "Importance", "front": "Pareto front", "trials": "Trials"}  # fmt: skip
 #: Curves that are told apart in one chart; more would be a tangle.
 _CURVES = 60
+_MOST_LABELS = 8
 
 
 async def page(visit: Visit, project: str, query: dict[str, str]) -> None:
@@ -141,8 +143,7 @@ class StudyView:
         values = [line["metrics"][metric] for line in lines]
         options = {
             "parallelAxis": [
-                *({"dim": i, "name": axis["parameter"], "type": "value", "min": 0, "max": 1,
-                   "axisLabel": {"show": False}, "axisTick": {"show": False}}
+                *({"dim": i, "name": axis["parameter"], "type": "value", "min": 0, "max": 1, **_labels(axis)}
                   for i, axis in enumerate(axes)),
                 {"dim": len(axes), "name": metric, "scale": True},
             ],
@@ -325,6 +326,16 @@ def _csv(columns: dict[str, str], rows: Sequence[parts.Row]) -> bytes:
         writer.writerow([f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
                          for cell in cells])  # fmt: skip
     return out.getvalue().encode()
+
+
+def _labels(axis: Json) -> Json:
+    """Of an axis from 0 to 1: what its parameter is at the ends, or each of a few categories at its place."""
+    texts = [str(value) for value in axis.get("values", ())] or [charts.number(axis[end]) for end in ("low", "high")]
+    if len(texts) > _MOST_LABELS:
+        texts = [texts[0], texts[-1]]
+    steps = max(len(texts) - 1, 1)
+    text_at = f"at => {json.dumps(texts)}[Math.round(at * {steps})] ?? ''"
+    return {"interval": 1 / steps, "axisTick": {"show": False}, "axisLabel": {":formatter": text_at}}
 
 
 def _told(axis: Json) -> str:

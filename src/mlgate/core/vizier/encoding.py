@@ -51,6 +51,13 @@ class Encoding:
         self._matches = {
             p.index: _matches(space.parameters[p.parent], p) for p in space.parameters if p.parent is not None
         }
+        self._blank = np.array([0.0 if p.kind == CATEGORICAL else 0.5 for p in space.parameters])
+        self._doubles = [p.index for p in space.parameters if p.kind == DOUBLE]
+        self._stepped = [p for p in space.parameters if p.kind in (INTEGER, DISCRETE) or p.low == p.high]
+        self._children = [p for p in space.parameters if p.parent is not None]
+        self._categories = [p for p in space.parameters if p.kind == CATEGORICAL]
+        self._numbers = [p.index for p in space.parameters if p.kind != CATEGORICAL]
+        self._number_columns = [self.columns[index].start for index in self._numbers]
         self.continuous = np.array([p.kind in (DOUBLE, INTEGER) and p.low < p.high for p in space.parameters])
         self.is_whole = np.array([p.kind == INTEGER for p in space.parameters])
 
@@ -78,53 +85,51 @@ class Encoding:
 
         Every value of a DISCRETE or CATEGORICAL parameter is as likely as the next; the others follow their scale.
         """
-        codes = np.empty_like(uniform)
-        for parameter in self.space.parameters:
-            u = uniform[:, parameter.index]
+        codes = uniform.copy()
+        for parameter in (*self._categories, *self._stepped):
+            i, u = parameter.index, uniform[:, parameter.index]
             if parameter.kind == CATEGORICAL:
-                column = np.minimum(np.floor(u * parameter.count), parameter.count - 1)
+                codes[:, i] = np.minimum(np.floor(u * parameter.count), parameter.count - 1)
             elif parameter.kind == DISCRETE:
-                grid = self._grids[parameter.index]
-                column = grid[np.minimum((u * len(grid)).astype(int), len(grid) - 1)]
+                grid = self._grids[i]
+                codes[:, i] = grid[np.minimum((u * len(grid)).astype(int), len(grid) - 1)]
             elif parameter.kind == INTEGER:
-                column = _spread(parameter, u)
-            else:
-                column = u
-            codes[:, parameter.index] = column
+                codes[:, i] = _spread(parameter, u)
         return self.canonical(codes)
 
     def canonical(self, codes: Array) -> Array:
         """The nearest canonical codes. Inactive parameters may hold anything; what turns active needs a number."""
-        snapped = np.empty_like(codes)
-        active = np.ones(codes.shape, bool)
-        for parameter in self.space.parameters:
-            i, column = parameter.index, codes[:, parameter.index]
-            column = np.where(np.isnan(column), 0.0 if parameter.kind == CATEGORICAL else 0.5, column)
+        snapped = np.where(np.isnan(codes), self._blank, codes)
+        if self._doubles:
+            snapped[:, self._doubles] = np.clip(snapped[:, self._doubles], 0.0, 1.0)
+        for parameter in self._stepped:
+            i, column = parameter.index, snapped[:, parameter.index]
             if parameter.kind == INTEGER:
-                column = _snap(parameter, column)
+                snapped[:, i] = _snap(parameter, column)
             elif parameter.kind == DISCRETE:
-                column = _nearest(self._grids[i], column)
+                snapped[:, i] = _nearest(self._grids[i], column)
             elif parameter.kind == DOUBLE:
-                column = np.clip(column, 0.0, 1.0) if parameter.low < parameter.high else np.full_like(column, 0.5)
-            snapped[:, i] = column
-            if parameter.parent is not None:
-                active[:, i] = active[:, parameter.parent] & np.isin(snapped[:, parameter.parent], self._matches[i])
-        snapped[~active] = np.nan
+                snapped[:, i] = 0.5
+        if self._children:
+            active = np.ones(codes.shape, bool)
+            for child in self._children:
+                i, above = child.index, child.parent
+                active[:, i] = active[:, above] & np.isin(snapped[:, above], self._matches[i])
+            snapped[~active] = np.nan
         return snapped
 
     def features(self, codes: Array) -> Array:
         """What a model sees of canonical codes."""
         features = np.empty((len(codes), self.width))
-        for parameter, columns in zip(self.space.parameters, self.columns, strict=True):
+        numbers = codes[:, self._numbers]
+        features[:, self._number_columns] = np.where(np.isnan(numbers), 0.5, numbers)
+        for parameter in self._categories:
             column = codes[:, parameter.index]
             inactive = np.isnan(column)
-            if parameter.kind != CATEGORICAL:
-                features[:, columns.start] = np.where(inactive, 0.5, column)
-                continue
             hot = np.zeros((len(codes), parameter.count))
             hot[np.arange(len(codes)), np.where(inactive, 0, column).astype(int)] = _HALF
             hot[inactive] = _HALF / parameter.count
-            features[:, columns] = hot
+            features[:, self.columns[parameter.index]] = hot
         return features
 
     def choices(self, index: int) -> Array | None:

@@ -40,38 +40,43 @@ class GaussianProcess:
     def condition(self, x: Array, y: Array) -> None:
         """Take these observations instead of the ones before; the hyperparameters stay."""
         self.x, self.curves = x, _curves(x)
-        k = self._kernel(x)[0]
-        k[np.diag_indices_from(k)] += self.noise + _JITTER
+        k = self._kernel(x)
+        k.flat[:: len(x) + 1] += self.noise + _JITTER
         self.cholesky = np.linalg.cholesky(k)
         self.alpha: Array = cho_solve((self.cholesky, True), y, check_finite=False)
 
     def predict(self, a: Array) -> tuple[Array, Array]:
         """Mean and standard deviation at these points, without the noise of an observation."""
-        k = self._kernel(a)[0]
+        k = self._kernel(a)
         v = solve_triangular(self.cholesky, k.T, lower=True, check_finite=False)
         prior = self.variance + self.trend * np.square(_curves(a)).sum(axis=1)
         return k @ self.alpha, np.sqrt(np.maximum(prior - np.square(v).sum(axis=0), 1e-12))
 
     def slopes(self, a: Array, columns: Indices) -> tuple[float, float, Array, Array]:
         """Mean and standard deviation at one point, and how both change along these columns."""
-        k, steepness = self._kernel(a[None])
-        b = cho_solve((self.cholesky, True), k[0], check_finite=False)
-        here, there = 2 * a[columns] - 1, 2 * self.x[:, columns] - 1
-        dk = (2 * steepness[0])[:, None] * self.weights[columns] * (a[columns] - self.x[:, columns])
-        dk += (2 * self.trend) * (there + 2 * here * there**2)
-        prior = self.variance + self.trend * float(np.square(_curves(a[None])).sum())
-        sd = math.sqrt(max(prior - float(k[0] @ b), 1e-12))
-        d_prior = (4 * self.trend) * (here + 2 * here**3)
-        return float(k[0] @ self.alpha), sd, self.alpha @ dk, (0.5 * d_prior - b @ dk) / sd
+        gaps, line = self.x - a, 2 * a - 1
+        weighted, curves = gaps * self.weights, np.concatenate([line, line * line])
+        squared = np.einsum("ij,ij->i", weighted, gaps)
+        r = _ROOT5 * np.sqrt(squared)
+        e = self.variance * np.exp(-r)
+        k = (1 + r + (5 / 3) * squared) * e + self.trend * (self.curves @ curves)
+        # Mean and what the observations explain of the variance are both this kernel times a vector; so are the slopes.
+        both = np.array([self.alpha, lapack.dpotrs(self.cholesky.T, k, lower=0)[0]])
+        mean, explained = (both @ k).tolist()
+        sd = math.sqrt(max(self.variance + self.trend * float(curves @ curves) - explained, 1e-12))
+        lines, squares = (both @ self.curves).reshape(2, 2, -1).swapaxes(0, 1)
+        slopes = (both * ((5 / 3) * (1 + r) * e)) @ weighted + (2 * self.trend) * (lines + 2 * line * squares)
+        half_prior = (2 * self.trend) * line * (1 + 2 * line * line)
+        return mean, sd, slopes[0, columns], (half_prior - slopes[1])[columns] / sd
 
-    def _kernel(self, a: Array) -> tuple[Array, Array]:
-        """The kernel between these points and the observed ones; the slope of its Matern part by squared distance."""
+    def _kernel(self, a: Array) -> Array:
+        """The kernel between these points and the observed ones."""
         weighted = a * self.weights
         squared = (weighted * a).sum(axis=1)[:, None] + np.square(self.x) @ self.weights - 2 * weighted @ self.x.T
         np.maximum(squared, 0.0, out=squared)
         r = _ROOT5 * np.sqrt(squared)
-        e = self.variance * np.exp(-r)
-        return (1 + r + (5 / 3) * squared) * e + self.trend * (_curves(a) @ self.curves.T), (-5 / 6) * (1 + r) * e
+        k = (1 + r + (5 / 3) * squared) * (self.variance * np.exp(-r)) + self.trend * (_curves(a) @ self.curves.T)
+        return np.asarray(k)
 
 
 def fit(x: Array, y: Array, owner: Indices) -> GaussianProcess:
@@ -104,6 +109,8 @@ class _Posterior:
     def __init__(self, x: Array, y: Array, owner: Indices) -> None:
         self.y, self.n, self.scales = y, len(x), int(owner[-1]) + 1
         self.centre = math.sqrt(2.0) + math.log(self.scales) / 2 - _SCALE_SPREAD**2
+        self.mode = np.r_[np.full(self.scales, self.centre), _TREND_MODE, 0.0, _NOISE_MODE]
+        self.spread = np.r_[np.full(self.scales, _SCALE_SPREAD), _TREND_SPREAD, 1.0, _NOISE_SPREAD]
         self.rows, self.columns = np.tril_indices(self.n, -1)
         squares = np.square(x[self.rows] - x[self.columns])
         first = np.searchsorted(owner, np.arange(self.scales))
@@ -120,24 +127,22 @@ class _Posterior:
         pairs = (1 + r + (5 / 3) * squared) * e
         k = np.zeros((self.n, self.n))
         k[self.rows, self.columns] = pairs + trend * self.trend_pairs
-        k[np.diag_indices(self.n)] = variance + noise + _JITTER + trend * self.trend_diagonal
+        k.flat[:: self.n + 1] = variance + noise + _JITTER + trend * self.trend_diagonal
         cholesky, failed = lapack.dpotrf(k, lower=1, clean=0)
         if failed:
             return 1e10, np.zeros_like(theta)
         inverse = lapack.dpotri(cholesky, lower=1)[0]
-        below, diagonal = np.tril(inverse, -1), np.diag(inverse)
-        alpha = diagonal * self.y + below @ self.y + self.y @ below
-        value = 0.5 * float(self.y @ alpha) + float(np.log(np.diag(cholesky)).sum())
+        alpha, diagonal = lapack.dpotrs(cholesky, self.y, lower=1)[0], inverse.diagonal()
+        value = 0.5 * float(self.y @ alpha) + float(np.log(cholesky.diagonal()).sum())
 
         # The gradient by the entries of k: G = (inverse of k - alpha alpha') / 2, of which each pair counts twice.
-        g_pairs = below[self.rows, self.columns] - alpha[self.rows] * alpha[self.columns]
+        g_pairs = inverse[self.rows, self.columns] - alpha[self.rows] * alpha[self.columns]
         g_diagonal = 0.5 * (diagonal - alpha**2)
         by_scales = (5 / 3) * weights * (self.distances @ (g_pairs * (1 + r) * e))
         by_trend = trend * float(g_pairs @ self.trend_pairs + g_diagonal @ self.trend_diagonal)
         by_variance = float(g_pairs @ pairs) + variance * float(g_diagonal.sum())
         by_noise = noise * float(g_diagonal.sum())
 
-        spread = np.r_[np.full(self.scales, _SCALE_SPREAD), _TREND_SPREAD, 1.0, _NOISE_SPREAD]
-        off = (theta - np.r_[np.full(self.scales, self.centre), _TREND_MODE, 0.0, _NOISE_MODE]) / spread
-        gradient = np.r_[by_scales, by_trend, by_variance, by_noise] + off / spread
+        off = (theta - self.mode) / self.spread
+        gradient = np.concatenate([by_scales, (by_trend, by_variance, by_noise)]) + off / self.spread
         return value + 0.5 * float(off @ off), gradient

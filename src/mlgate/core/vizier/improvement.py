@@ -16,6 +16,7 @@ from mlgate.core.vizier.encoding import Array
 from mlgate.core.vizier.gp import GaussianProcess, Indices
 
 _DIRECTIONS = 256
+_ROOT2, _ROOT_HALF_PI, _LOG_ROOT_2PI = math.sqrt(2), math.sqrt(math.pi / 2), 0.5 * math.log(2 * math.pi)
 
 
 class ExpectedImprovement:
@@ -26,13 +27,13 @@ class ExpectedImprovement:
 
     def score(self, features: Array) -> Array:
         mean, deviation = self.process.predict(features)
-        return np.asarray(np.log(deviation) + _log_h((self.mark - mean) / deviation)[0])
+        return np.asarray(np.log(deviation) + _log_h((self.mark - mean) / deviation))
 
     def slope(self, features: Array, columns: Indices) -> tuple[float, Array]:
         mean, deviation, d_mean, d_deviation = self.process.slopes(features, columns)
         z = (self.mark - mean) / deviation
-        value, steep = _log_h(np.array([z]))
-        return math.log(deviation) + float(value[0]), (d_deviation + steep[0] * (-d_mean - z * d_deviation)) / deviation
+        value, steep = _log_h_and_slope(z)
+        return math.log(deviation) + value, (d_deviation - steep * (d_mean + z * d_deviation)) / deviation
 
 
 class HypervolumeImprovement:
@@ -81,11 +82,17 @@ class HypervolumeImprovement:
         return np.asarray(np.maximum(((self.reference - losses) * self.steps).min(axis=-1), 0.0))
 
 
-def _log_h(z: Array) -> tuple[Array, Array]:
-    """log(phi(z) + z Phi(z)) and its slope, exact far into the tail, where the plain formula is 0."""
+def _log_h(z: Array) -> Array:
+    """log(phi(z) + z Phi(z)), exact far into the tail, where the plain formula is 0."""
     near = np.minimum(z, 5.0)
-    mills = math.sqrt(math.pi / 2) * erfcx(-near / math.sqrt(2))
-    rest = np.maximum(1 + near * mills, 1e-18)
-    value = -(near**2) / 2 - 0.5 * math.log(2 * math.pi) + np.log(rest)
-    beyond = np.maximum(z, 5.0)
-    return np.where(z > 5, np.log(beyond), value), np.where(z > 5, 1 / beyond, mills / rest)
+    rest = np.maximum(1 + near * _ROOT_HALF_PI * erfcx(near / -_ROOT2), 1e-18)
+    return np.where(z > 5, np.log(np.maximum(z, 5.0)), near**2 / -2 - _LOG_ROOT_2PI + np.log(rest))
+
+
+def _log_h_and_slope(z: float) -> tuple[float, float]:
+    """`_log_h` of one number, and how it changes."""
+    if z > 5:
+        return math.log(z), 1 / z
+    mills = _ROOT_HALF_PI * float(erfcx(z / -_ROOT2))
+    rest = max(1 + z * mills, 1e-18)
+    return z**2 / -2 - _LOG_ROOT_2PI + math.log(rest), mills / rest

@@ -98,12 +98,15 @@ def importance(config: StudyConfig, trials: Sequence[Trial], metric: str = "") -
     return {"metric": chosen.name, "parameters": sorted(shares, key=lambda share: -share["importance"])}
 
 
-def contour(config: StudyConfig, trials: Sequence[Trial], first: str, second: str, metric: str = "") -> Json:
-    """What the model expects of the metric over two parameters, averaged over the others as the trials had them.
+def contour(config: StudyConfig, trials: Sequence[Trial], first: str = "", second: str = "", metric: str = "") -> Json:
+    """What the model expects of the metric over two parameters, averaged over the others as the trials had them. Which
+    parameter is not named is the most important one.
 
     `levels[i][j]` belongs to position i of the second and j of the first. Raises InvalidArgument, FailedPrecondition.
     """
     chosen = _metric(config, metric)
+    if not (first and second):
+        first, second = _most_important(config, trials, first, second, metric)
     across, up = _parameter(config, first, "first"), _parameter(config, second, "second")
     if across.index == up.index:
         raise InvalidArgument(
@@ -134,6 +137,19 @@ def contour(config: StudyConfig, trials: Sequence[Trial], first: str, second: st
     ]
     axes = [_axis(across), _axis(up)]
     return {"metric": chosen.name, "axes": axes, "positions": grids, "levels": levels, "points": points}
+
+
+def _most_important(
+    config: StudyConfig, trials: Sequence[Trial], first: str, second: str, metric: str
+) -> tuple[str, str]:
+    """Two parameters, the named ones among them."""
+    ranked = (row["parameter"] for row in importance(config, trials, metric)["parameters"])
+    others = [name for name in dict.fromkeys(ranked) if name not in (first, second)]
+    if len(others) + bool(first) + bool(second) < 2:
+        message = "A contour has two parameters, and this study has only one."
+        raise InvalidArgument(message, fields=[("second", message)])
+    first = first or others.pop(0)
+    return first, second or others.pop(0)
 
 
 def _measured(config: StudyConfig, trials: Sequence[Trial], metric: Metric) -> Any:

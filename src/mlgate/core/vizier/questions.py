@@ -2,6 +2,7 @@
 
     {"ask": "suggest", "config": {...}, "trials": [...], "count": 2, "study": NAME, "next": 12}   parameters of trials
     {"ask": "stop", "config": {...}, "trials": [...], "trial": 7}                                 true or false
+    {"ask": "forecast", "shapes": [...], "remaining": [...], "shape": [...], "best": 0.1}         true or false
     {"ask": "plot", "config": {...}, "trials": [...], "kind": "history", ...}                     what to draw
 
 `config` and `trials` are a study's own messages, the trials with their names. Raises what the core raises, and
@@ -11,6 +12,7 @@ ModuleNotFoundError where numpy or scipy are missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from mlgate.core.errors import InvalidArgument
@@ -34,6 +36,9 @@ PLOTS: Mapping[str, _Plot] = {
 
 
 def answer(question: Json) -> Any:
+    if question["ask"] == "forecast":
+        told = {field.name: question[field.name] for field in fields(stopping.Forecast)}
+        return stopping.Forecast(**told).is_hopeless()
     config = StudyConfig.parse(question["config"])
     trials = parsed(config, question["trials"])
     match question["ask"]:

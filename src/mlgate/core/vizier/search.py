@@ -17,6 +17,7 @@ from mlgate.core.vizier.space import CATEGORICAL
 
 _RANDOM, _NEAR, _ROUNDS, _KEPT, _OFFSPRING, _POLISHED, _STEPS = 300, 200, 4, 20, 5, 2, 25
 _MOST_CHOICES = 64
+_OPTIONS = {"maxiter": _STEPS, "ftol": 1e-6}
 
 
 class Search:
@@ -93,7 +94,7 @@ class Search:
             return -value, -slope
 
         bounds = [(0.0, 1.0)] * len(free)
-        found = minimize(down, row[free], jac=True, bounds=bounds, method="L-BFGS-B", options={"maxiter": _STEPS})
+        found = minimize(down, row[free], jac=True, bounds=bounds, method="L-BFGS-B", options=_OPTIONS)
         moved = row.copy()
         moved[free] = found.x
         both = self.encoding.canonical(np.array([moved, row]))  # rounding to whole numbers may undo the gain

@@ -15,84 +15,139 @@ in another.
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from statistics import fmean, median
 
-from mlgate.core.vizier.study import COMPLETED, Metric, StudyConfig, Trial
+from mlgate.core.vizier.study import COMPLETED, Metric, Stopping, StudyConfig, Trial
 
 MEDIAN_NEEDS = 3
 DECAY_NEEDS = 5
 UNLIKELY = 0.05
 _FULL = 0.95  # a curve that gets this far along the longest one was not cut short
+_MOST_CURVES = 150  # of which the process learns: those that stood nearest here
 
-Curve = list[tuple[float, float]]
+
+class Curve:
+    """Where and what was measured, as losses, in order; the final measurement ends it, unless it is said to lie before
+    the others."""
+
+    __slots__ = ("losses", "places")
+
+    def __init__(self, trial: Trial, metric: Metric, by_time: bool) -> None:
+        points: dict[float, float] = {}
+        for measurement in (*trial.measurements, *((trial.final,) if trial.final else ())):
+            value, place = measurement.metrics.get(metric.name, math.nan), measurement.along(by_time)
+            # Many clients report the final value without its step: that is no point at the beginning.
+            if math.isfinite(value) and (measurement is not trial.final or place >= max(points, default=place)):
+                points[place] = metric.sign * value
+        self.places = array("d", sorted(points))
+        self.losses = array("d", (points[place] for place in self.places))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def average(self, place: float) -> float | None:
+        """The running average up to a place; None if nothing was measured so early."""
+        losses = self.losses[: bisect_right(self.places, place)]
+        return fmean(losses) if losses else None
+
+    def at(self, place: float) -> float:
+        """The loss at a place: on the line between its neighbours, level beyond the ends."""
+        i = bisect_right(self.places, place)
+        if i in (0, len(self)):
+            return self.losses[max(i - 1, 0)]
+        left, right, before, after = *self.places[i - 1 : i + 1], *self.losses[i - 1 : i + 1]
+        return before + (after - before) * (place - left) / (right - left)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What there is to calculate before the decay curve speaks: what remained from here for completed curves of these
+    shapes, and what that says of the trial's own. A shape is the value here, and how far it fell since half the way."""
+
+    shapes: Sequence[Sequence[float]]
+    remaining: Sequence[float]
+    shape: Sequence[float]
+    best: float
+
+    def is_hopeless(self) -> bool:
+        """Whether it is unlikely that the trial beats the best. Needs numpy and scipy."""
+        mean, deviation = _predict(self.shapes, self.remaining, self.shape)
+        loss = self.shape[0] + mean
+        return 0.5 * math.erfc((loss - self.best) / (math.sqrt(2) * max(deviation, 1e-12))) < UNLIKELY
 
 
 def should_stop(config: StudyConfig, trials: Sequence[Trial], trial: Trial) -> bool:
     """What the study's rule says of `trial`; `trials` are all trials of the study, it may be among them."""
-    if config.stopping is None or len(config.metrics) != 1:
+    if not has_rule(config):
         return False
-    metric, by_time = config.metrics[0], config.stopping.use_elapsed_time
-    running = curve(trial, metric, by_time)
-    completed = [
-        points
-        for other in trials
-        if other.id != trial.id and other.state == COMPLETED and not other.infeasible
-        if (points := curve(other, metric, by_time))
-    ]
+    others = [other for other in trials if other.id != trial.id]
+    curves = [curve for other in others if (curve := completed_curve(config, other))]
+    finals = [losses[0] for other in others if (losses := other.losses(config.metrics))]
+    said = verdict(config, curves, finals, trial)
+    return said.is_hopeless() if isinstance(said, Forecast) else said
+
+
+def has_rule(config: StudyConfig) -> bool:
+    return config.stopping is not None and len(config.metrics) == 1
+
+
+def completed_curve(config: StudyConfig, trial: Trial) -> Curve | None:
+    """What others are compared with, where the study has a rule: the curve of a completed, feasible trial."""
+    if trial.state != COMPLETED or trial.infeasible or not has_rule(config):
+        return None
+    return _curve(config, trial) or None
+
+
+def verdict(config: StudyConfig, curves: Sequence[Curve], finals: Sequence[float], trial: Trial) -> bool | Forecast:
+    """What the study's rule says of a trial beside the completed curves and the outcomes of the other trials."""
+    if not has_rule(config):
+        return False
+    running, rule = _curve(config, trial), _rule(config).rule
     if not running:
         return False
-    if config.stopping.rule == "median":
-        return is_below_median(completed, running)
-    finals = [losses[0] for other in trials if (losses := other.losses(config.metrics))]
-    return bool(finals) and will_not_win(completed, running, min(finals))
+    if rule == "median":
+        return _is_below_median(curves, running)
+    return _forecast(curves, running, min(finals)) if finals else False
 
 
-def curve(trial: Trial, metric: Metric, by_time: bool) -> Curve:
-    """Where and what was measured, as losses, in order. The final measurement ends the curve if it lies behind it."""
-    points: dict[float, float] = {}
-    for measurement in (*trial.measurements, *((trial.final,) if trial.final else ())):
-        value = measurement.metrics.get(metric.name, math.nan)
-        if math.isfinite(value):
-            points[measurement.along(by_time)] = metric.sign * value
-    return sorted(points.items())
+def _rule(config: StudyConfig) -> Stopping:
+    assert config.stopping is not None
+    return config.stopping
 
 
-def is_below_median(completed: Sequence[Curve], running: Curve) -> bool:
-    here = running[-1][0]
-    averages = [fmean(known) for points in completed if (known := [loss for at, loss in points if at <= here])]
-    return len(averages) >= MEDIAN_NEEDS and min(loss for _, loss in running) > median(averages)
+def _curve(config: StudyConfig, trial: Trial) -> Curve:
+    return Curve(trial, config.metrics[0], _rule(config).use_elapsed_time)
 
 
-def will_not_win(completed: Sequence[Curve], running: Curve, best: float) -> bool:
-    """`best` is the loss to beat."""
-    here, now = running[-1]
-    end = max((points[-1][0] for points in completed), default=0.0)
-    full = [points for points in completed if points[-1][0] >= _FULL * end and points[0][0] <= here]
+def _is_below_median(curves: Sequence[Curve], running: Curve) -> bool:
+    here = running.places[-1]
+    averages = [average for curve in curves if (average := curve.average(here)) is not None]
+    return len(averages) >= MEDIAN_NEEDS and min(running.losses) > median(averages)
+
+
+def _forecast(curves: Sequence[Curve], running: Curve, best: float) -> bool | Forecast:
+    """`best` is the loss to beat. False where too little is known, or there is nothing left to save."""
+    here, now = running.places[-1], running.losses[-1]
+    end = max((curve.places[-1] for curve in curves), default=0.0)
+    full = [curve for curve in curves if curve.places[-1] >= _FULL * end and curve.places[0] <= here]
     if len(full) < DECAY_NEEDS or here >= _FULL * end:
         return False
-    remaining = [points[-1][1] - _at(points, here) for points in full]
-    mean, deviation = _predict([_shape(points, here) for points in full], remaining, _shape(running, here))
-    return 0.5 * math.erfc((now + mean - best) / (math.sqrt(2) * max(deviation, 1e-12))) < UNLIKELY
+    near = sorted(full, key=lambda curve: abs(curve.at(here) - now))[:_MOST_CURVES]
+    shapes = [_shape(curve, here) for curve in near]
+    return Forecast(shapes, [curve.losses[-1] - curve.at(here) for curve in near], _shape(running, here), best)
 
 
-def _shape(points: Curve, here: float) -> tuple[float, float]:
-    """The value here, and how far it fell since half the way."""
-    now = _at(points, here)
-    return now, _at(points, here / 2) - now
-
-
-def _at(points: Curve, here: float) -> float:
-    """The loss at a place along the curve: on the line between its neighbours, level beyond the ends."""
-    for (left, before), (right, after) in pairwise(points):
-        if left <= here < right:
-            return before + (after - before) * (here - left) / (right - left)
-    return points[0][1] if here < points[0][0] else points[-1][1]
+def _shape(curve: Curve, here: float) -> tuple[float, float]:
+    now = curve.at(here)
+    return now, curve.at(here / 2) - now
 
 
 def _predict(
-    shapes: Sequence[tuple[float, float]], remaining: Sequence[float], shape: tuple[float, float]
+    shapes: Sequence[Sequence[float]], remaining: Sequence[float], shape: Sequence[float]
 ) -> tuple[float, float]:
     """Mean and standard deviation of the change that remains for a curve of this shape."""
     import numpy as np  # as in `suggest`: the median rule needs neither numpy nor scipy

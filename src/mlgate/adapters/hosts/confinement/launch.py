@@ -44,14 +44,17 @@ def main() -> None:
     if plan["parent"] and os.getppid() != plan["parent"]:
         os._exit(1)  # the worker died before the signal was set
     if plan["mode"] != "off":
-        seccomp.apply(libc, os.getpid(), _profile(plan, landlock, seccomp))
+        asks = plan["job"] and plan["mode"] == "loopback"
+        listener = seccomp.apply(libc, os.getpid(), _profile(plan, landlock, seccomp), asks)
+        if asks and plan["door"]:  # without a door nobody answers, and there are no sockets
+            network.ask_there(plan["door"]["fd"], listener)
     os.execv(command[0], command)
 
 
 def _profile(plan: dict[str, Any], landlock: Any, seccomp: Any) -> str:
     if not plan["job"]:
         return str(seccomp.MODEL)
-    if plan["mode"] != "landlock":
+    if plan["mode"] == "bubblewrap":
         return str(seccomp.JOB_ALONE)
     is_scoped = landlock.version(libc) >= landlock.SCOPES_SIGNALS
     return str(seccomp.JOB_SCOPED if is_scoped else seccomp.JOB_AMONG_OTHERS)
@@ -60,7 +63,9 @@ def _profile(plan: dict[str, Any], landlock: Any, seccomp: Any) -> str:
 def _confine(plan: dict[str, Any], landlock: Any) -> None:
     own = f"/proc/{os.getpid()}/cmdline"  # TensorFlow ends the process when it cannot read its own command line
     read = [*plan["read"], own] if os.path.exists(own) else plan["read"]
-    ruleset = landlock.ruleset(libc, read, plan["write"], plan["job"]) if plan["mode"] == "landlock" else -1
+    ruleset = -1
+    if plan["mode"] != "bubblewrap":
+        ruleset = landlock.ruleset(libc, read, plan["write"], _ports(plan))
     uid = plan["uid"]
     is_other = os.geteuid() == 0 and _can_read_as(uid, plan["must_read"])
     if is_other:
@@ -73,6 +78,13 @@ def _confine(plan: dict[str, Any], landlock: Any) -> None:
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     if ruleset >= 0:
         landlock.restrict(libc, ruleset)
+
+
+def _ports(plan: dict[str, Any]) -> Any:
+    """The ports to which it may connect; None for all, in a network of its own."""
+    if plan["job"] and plan["mode"] == "landlock":
+        return None
+    return plan["door"]["ports"] if plan["job"] and plan["door"] else ()
 
 
 def _limit(limits: dict[str, int]) -> None:

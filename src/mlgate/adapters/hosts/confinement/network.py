@@ -1,5 +1,8 @@
 """A job's network: loopback, ports on it behind which its gateway answers, nothing else.
 
+Where there are no namespaces it stays in the machine's, and whoever holds the other end of the inherited unix socket is
+asked for each of its sockets (`ask_there`).
+
 The gateway (adapters/runners/gateway.py) is a process of the outer network. A socket belongs to the network in which it
 was made, so those that the gateway listens on are made here and handed out through an inherited unix socket: no
 process has to stand inside and relay bytes, and nothing of the gateway's is in the sandbox.
@@ -22,6 +25,8 @@ HOSTS = "/etc/hosts"
 def enter(libc: Any, plan: dict[str, Any]) -> None:
     """Be in a network of the job's own (bubblewrap has made one already). Raises OSError."""
     door = plan["door"]
+    if plan["mode"] == "loopback":
+        return
     if plan["mode"] == "landlock":
         _unshare(libc)
         if door and os.path.exists(HOSTS):
@@ -59,5 +64,20 @@ def _open_doors(fd: int, ports: list[int]) -> None:
     with socket.socket(fileno=fd) as gateway:
         for port in ports:
             with socket.create_server(("127.0.0.1", port), backlog=128) as door:
-                rights = array.array("i", [door.fileno()])
-                gateway.sendmsg([b"%5d" % port], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                _send(gateway, b"%5d" % port, door.fileno())
+
+
+def ask_there(fd: int, listener: int) -> None:
+    """Give the descriptor on which the kernel asks for this process's sockets to the other end of `fd`."""
+    import socket
+
+    with socket.socket(fileno=fd) as gateway:
+        _send(gateway, b"asked", listener)
+    os.close(listener)
+
+
+def _send(gateway: Any, message: bytes, descriptor: int) -> None:
+    import socket
+
+    rights = array.array("i", [descriptor])
+    gateway.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

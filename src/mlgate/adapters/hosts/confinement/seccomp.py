@@ -14,6 +14,11 @@ a socket to look for a debugger. A call of another architecture's numbering kill
 
 A job is a whole program: it may start processes (but no namespaces) and open sockets of the common families, in a
 network of its own (see launch.py). The rest is refused to it, too, unless it has files and processes of its own.
+
+Where it has no network of its own, each socket is asked for (hosts/sockets.py): the kernel stops the call and tells the
+holder of a descriptor, who answers with a socket that leads nowhere but to this machine. Which port it leads to is
+Landlock's rule. What that rule does not see is refused here: connections opened by sending data, sockets that become
+such of another protocol, and servers.
 """
 
 from __future__ import annotations
@@ -71,6 +76,13 @@ ALLOWED: dict[str, frozenset[str]] = {
         "sched_setscheduler", "sched_setattr",
     },
 }  # fmt: skip
+#: Calls that a job may not make where it has no network of its own; and those that send, with the number of their
+#: argument for flags.
+SERVERS = frozenset({"bind", "listen"})
+SENDING = (((44, 206), 3), ((46, 211), 2), ((307, 269), 3))
+MSG_FASTOPEN = 0x20000000
+#: TCP_ULP: the socket would become one of SMC, of which no rule knows.
+SET_OPTION, LEVEL_TCP, OTHER_PROTOCOL = (54, 208), 6, 31
 SOCKET, SOCKETPAIR = (41, 198), (53, 199)
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, NETLINK_ROUTE = 1, 2, 10, 16, 0
 DATAGRAM_BIT = 0b10  # of SOCK_DGRAM and SOCK_RAW, not of SOCK_STREAM and SOCK_SEQPACKET
@@ -87,14 +99,18 @@ PUSH_TO_TERMINAL = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 SIGNAL_OWNER = (8, 15)  # F_SETOWN, F_SETOWN_EX: signals to others on I/O
 
 LOAD, IF_EQUAL, IF_GREATER_OR_EQUAL, IF_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-ALLOW, REFUSE, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+ALLOW, REFUSE, KILL_PROCESS, ASK = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data; an argument is 8 bytes, low half first
 
 PR_SET_SECCOMP, MODE_FILTER = 22, 2
+SECCOMP, SET_MODE_FILTER = (317, 277), 1
+#: A signal does not interrupt a call that somebody else is answering (Linux 5.19).
+NEW_LISTENER, WAIT_KILLABLE = 1 << 3, 1 << 5
 
 
-def program(machine: str, pid: int, profile: str = MODEL) -> bytes:
-    """The filter for a process `pid` (exec keeps it), as an array of struct sock_filter."""
+def program(machine: str, pid: int, profile: str = MODEL, asks: bool = False) -> bytes:
+    """The filter for a process `pid` (exec keeps it), as an array of struct sock_filter; `asks` is for a job that has
+    no network of its own."""
     column, architecture = ARCHITECTURES[machine]
     code = [
         _op(LOAD, ARCHITECTURE),
@@ -104,7 +120,7 @@ def program(machine: str, pid: int, profile: str = MODEL) -> bytes:
     ]
     if machine == "x86_64":
         code += [_op(IF_GREATER_OR_EQUAL, X32_BIT, 0, 1), _op(RETURN, KILL_PROCESS)]
-    allowed = ALLOWED[profile]
+    allowed = ALLOWED[profile] - (SERVERS if asks else frozenset())
     for name, numbers in DENIED.items():
         number = numbers[column]
         if number is not None and name not in allowed:
@@ -114,7 +130,7 @@ def program(machine: str, pid: int, profile: str = MODEL) -> bytes:
         code += _when(CLONE[column], [_argument(0), _op(IF_SET, CLONE_THREAD, 1, 0), *_refuse_or_allow()])
     else:
         code += _when(CLONE[column], [_argument(0), _op(IF_SET, NEW_NAMESPACES, 0, 1), *_refuse_or_allow()])
-        code += _sockets(column, profile)
+        code += _asked_sockets(column) if asks else _sockets(column, profile)
     for call in (KILL, TGKILL) if profile in (MODEL, JOB_AMONG_OTHERS) else ():
         code += _when(call[column], [_argument(0), _op(IF_EQUAL, pid, 1, 0), *_refuse_or_allow()])
     for call in (PRLIMIT, AFFINITY) if profile != JOB_ALONE else ():
@@ -135,25 +151,47 @@ def _sockets(column: int, profile: str) -> list[bytes]:
         code += [_op(IF_EQUAL, family, 0, 1), _op(RETURN, ALLOW)]
     code += [_op(IF_EQUAL, AF_NETLINK, 1, 0), _op(RETURN, REFUSE | errno.EAFNOSUPPORT)]
     code += [_argument(2), _op(IF_EQUAL, NETLINK_ROUTE, 1, 0), *_refuse_or_allow()]
-    pair = [_argument(1), _op(IF_SET, DATAGRAM_BIT, 0, 1), *_refuse_or_allow()]
-    return [*_when(SOCKET[column], code), *(_when(SOCKETPAIR[column], pair) if profile != JOB_ALONE else [])]
+    return [*_when(SOCKET[column], code), *(_pairs(column) if profile != JOB_ALONE else [])]
 
 
-def apply(libc: Any, pid: int, profile: str = MODEL) -> None:
-    """Filter this process from now on, exec included; needs no_new_privs. Raises OSError."""
+def _asked_sockets(column: int) -> list[bytes]:
+    """Sockets of IPv4 that somebody else makes, connected pairs, and no connection but by `connect`."""
+    families = [_argument(0), _op(IF_EQUAL, AF_INET, 0, 1), _op(RETURN, ASK), _op(RETURN, REFUSE | errno.EAFNOSUPPORT)]
+    code = [*_when(SOCKET[column], families), *_pairs(column)]
+    for numbers, flags in SENDING:
+        code += _when(numbers[column], [_argument(flags), _op(IF_SET, MSG_FASTOPEN, 0, 1), *_refuse_or_allow()])
+    option = [_argument(1), _op(IF_EQUAL, LEVEL_TCP, 1, 0), _op(RETURN, ALLOW), _argument(2)]
+    return [*code, *_when(SET_OPTION[column], [*option, _op(IF_EQUAL, OTHER_PROTOCOL, 0, 1), *_refuse_or_allow()])]
+
+
+def _pairs(column: int) -> list[bytes]:
+    return _when(SOCKETPAIR[column], [_argument(1), _op(IF_SET, DATAGRAM_BIT, 0, 1), *_refuse_or_allow()])
+
+
+def apply(libc: Any, pid: int, profile: str = MODEL, asks: bool = False) -> int:
+    """Filter this process from now on, exec included; needs no_new_privs. Returns the descriptor on which it is asked
+    for sockets, or -1. Raises OSError."""
     machine = os.uname().machine if struct.calcsize("P") == 8 else "32-bit"
     if machine not in ARCHITECTURES:
         raise OSError(errno.ENOSYS, "no seccomp filter is known for this processor: " + machine)
-    code = program(machine, pid, profile)
+    code = program(machine, pid, profile, asks)
     buffer = ctypes.create_string_buffer(code, len(code))
 
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
     filter_ = Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    if asks:
+        for flags in (NEW_LISTENER | WAIT_KILLABLE, NEW_LISTENER):
+            number = SECCOMP[ARCHITECTURES[machine][0]]
+            listener = libc.syscall(number, SET_MODE_FILTER, ctypes.c_uint(flags), ctypes.byref(filter_))
+            if listener >= 0:
+                return int(listener)
+        raise OSError(ctypes.get_errno(), "nobody can be asked for sockets by seccomp")
     zero = ctypes.c_ulong(0)
     if libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(MODE_FILTER), ctypes.byref(filter_), zero, zero) != 0:
         raise OSError(ctypes.get_errno(), "the seccomp filter was refused")
+    return -1
 
 
 def _op(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

@@ -1,5 +1,5 @@
-"""How many processes of jobs run at once. Whoever waits longest is served first, so a cluster of many processes is not
-starved by many small jobs."""
+"""How much is done at once, of jobs' processes, deployments or builds. Whoever waits longest is served first, so a
+cluster of many processes is not starved by many small jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Slots:
         self._changed = threading.Condition()
 
     def is_free(self) -> bool:
-        """Whether a new job would find a slot at once."""
+        """Whether somebody new would find a slot at once."""
         with self._changed:
             return self._taken < self.count and not self._queue
 

@@ -16,7 +16,7 @@ from mlgate.cli.failure import Failure
 from mlgate.cli.packaging import build
 from mlgate.core import filters, jobs
 from mlgate.runner.contents import framework_of
-from mlgate.runner.slots import Slots
+from mlgate.slots import Slots
 from tests.jobs.programs import sdist
 
 # packages

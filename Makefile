@@ -21,7 +21,7 @@ demo: .venv/.ok  ## The main job, end to end: deploy, share, predict, revoke (KE
 
 test: .venv/.ok  ## The whole test suite, real components included
 	@$(BIN)/python -m tests.needs
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 lint: .venv/.ok  ## Format, lint, import rules
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/lint-imports --no-cache | tail -n 3

@@ -35,6 +35,8 @@ from bench.serving.processes import Group, cpu_seconds, memory, pin
 SERVER_CORE, LOAD_CORE = 0, 1
 START_SECONDS = 180
 WARM_UP_SECONDS = 1
+#: How long a server may take to come to rest after its start: to use so much of a second.
+SETTLE_SECONDS, CALM_CPU = 30, 0.05
 PEERS = Path(__file__).parent / "peers"
 _QUIET = {
     "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1", "DO_NOT_TRACK": "1",
@@ -154,6 +156,7 @@ class Server:
             self._wait_for_answers(log)
             startup = time.monotonic() - began
             self._check_all()
+            self._settle()
             pids = self.group.pids()
             rss, pss = memory(pids)
             yield {"startup_s": startup, "processes": len(pids), "rss": rss, "pss": pss}
@@ -207,6 +210,16 @@ class Server:
                 words = _last_words(log.read_text(errors="replace"))
                 raise FailedError(f"it did not start in {START_SECONDS} s: {last}; its last words: {words}")
             time.sleep(0.02)
+
+    def _settle(self) -> None:
+        """Until it does nothing when nobody asks: what some still do after their start (threads, spare processes) is
+        not what a request costs."""
+        until = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < until:
+            before = cpu_seconds(self.group.pids())
+            time.sleep(1)
+            if cpu_seconds(self.group.pids()) - before < CALM_CPU:
+                return
 
     def _check_all(self) -> None:
         for model in self.served:

@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -349,7 +349,9 @@ def report(record: dict[str, Any]) -> list[str]:
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
     """For a line of JSON."""
-    return {**asdict(outcome), "statuses": {str(status): count for status, count in outcome.statuses.items()}}
+    counted = {"statuses": {str(status): count for status, count in outcome.statuses.items()}}
+    plain = replace(outcome, statuses=Counter(), refusals=Counter())  # asdict counts the pairs of a Counter
+    return {**asdict(plain), **counted, "refusals": dict(outcome.refusals)}
 
 
 def main() -> None:

@@ -500,11 +500,15 @@ def _said(who: CommandLine, *words: str) -> Any:
 
 
 def test_a_custom_role_is_made_changed_deleted_and_restored(ada: CommandLine) -> None:
+    def listed() -> list[str]:
+        return [role["name"] for role in _said(ada, "iam", "roles", "list", "--custom")]
+
+    others = listed()  # of the tests before, on the same server
     made = _said(ada, "iam", "roles", "create", "predictOnly", "--permissions", "ml.models.predict", "--title", "P")
     assert made["name"].endswith("/roles/predictOnly")
     changed = _said(ada, "iam", "roles", "update", "predictOnly", "--permissions", "ml.models.predict,ml.models.get")
     assert changed["includedPermissions"] == ["ml.models.predict", "ml.models.get"]
     assert _said(ada, "iam", "roles", "describe", made["name"])["title"] == "P"
-    assert made["name"] in [role["name"] for role in _said(ada, "iam", "roles", "list", "--custom")]
+    assert sorted(listed()) == sorted([*others, made["name"]])
     assert _said(ada, "iam", "roles", "delete", "predictOnly")["deleted"] is True
     assert "deleted" not in _said(ada, "iam", "roles", "undelete", "predictOnly")

@@ -300,6 +300,7 @@ def test_interrupting_gives_the_running_trials_back(ada: CommandLine, tmp_path: 
     process = subprocess.Popen(
         [sys.executable, "-m", "mlgate.cli.main", *command], env={**os.environ, **ada.environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # whatever this process ignores
     )  # fmt: skip
     until = time.monotonic() + 30
     while len(list(marks.iterdir())) < 2 and time.monotonic() < until:

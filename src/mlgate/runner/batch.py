@@ -60,11 +60,14 @@ class Batch(Training):
         if self.record.body["state"] == jobs.QUEUED:
             self.claimed.move(jobs.PREPARING, "Job is preparing.")
         if "run" not in self.state and self.is_wanted():
-            self.claimed.remember(**self._found())
+            found, said = self._found()
+            self.claimed.remember(said, **found)
         self.refresh()
 
-    def _found(self) -> Json:
-        sources = Sources(self.parts, self.project_id, self.given, self.claimed.note)
+    def _found(self) -> tuple[Json, list[str]]:
+        """What is to be done with which files, and what is to be said of it."""
+        said: list[str] = []
+        sources = Sources(self.parts, self.project_id, self.given, said.append)
         inputs = sources.inputs()
         self.results.check()
         run, files = sources.model(self.record.hidden.get("model", ""))
@@ -74,9 +77,10 @@ class Batch(Training):
         run["shards"] = batch.shards([(o.size, batch.can_be_cut(kind, o.name)) for o in inputs], workers)
         run["workers"] = workers
         size = sum(o.size for o in inputs)
-        self.claimed.note(f"{len(inputs)} input files of {size} bytes are {len(run['shards'])} shards.")
+        said.append(f"{len(inputs)} input files of {size} bytes are {len(run['shards'])} shards.")
         digests = [*files, *(o.digest for o in inputs)]
-        return {"run": run, "files": [{"digest": d} for d in dict.fromkeys(digests)], "done": {}, "workers": {}}
+        found = {"run": run, "files": [{"digest": d} for d in dict.fromkeys(digests)], "done": {}, "workers": {}}
+        return found, said
 
     def _take_from_elsewhere(self) -> bool:
         """With workers of its own; what those of the other machine still make is nobody's."""

@@ -65,10 +65,14 @@ class Claimed:
         self.change(work)
         log.info("job", job=self.name, state=to)
 
-    def remember(self, **hidden: Any) -> None:
-        def work(tx: Transaction, record: Record, _: datetime) -> None:
+    def remember(self, said: Iterable[str] = (), **hidden: Any) -> None:
+        """Keep this with the job and say those lines in its log: both, or neither where the runner dies on the way."""
+
+        def work(tx: Transaction, record: Record, now: datetime) -> None:
             record.hidden = {**record.hidden, **hidden}
             tx.update(record)
+            for line in said:
+                job_logs.note(tx, record, now, line)
 
         self.change(work)
 

@@ -156,11 +156,12 @@ class Training:
             self.claimed.move(jobs.PREPARING, "Job is preparing.")
         is_known = self.record.hidden.get("run", {}).get("home") == self.parts.home
         if not is_known and self.is_wanted():
-            self.claimed.remember(run={**self._found(), "home": self.parts.home})
+            found, said = self._found()
+            self.claimed.remember(said, run={**found, "home": self.parts.home})
         self.refresh()
 
-    def _found(self) -> Json:
-        """Packages and environment."""
+    def _found(self) -> tuple[Json, list[str]]:
+        """Packages and environment, and what is to be said of them."""
         agents = ServiceAgents(self.parts.store, self.parts.snapshot)
         found = agents.packages(project_id_of(self.record.name), self.training["packageUris"], MAX_PACKAGE_BYTES)
         packages = [(re.sub(r"[^\w.+-]", "_", each["path"]), each["digest"]) for each in found]
@@ -168,9 +169,8 @@ class Training:
         environment = self.parts.environments.python(
             self.training["runtimeVersion"], self.training["pythonVersion"], framework
         )
-        if environment.note:
-            self.claimed.note(environment.note)
-        return {"packages": packages, "environment": environment.directory}
+        said = [environment.note] if environment.note else []
+        return {"packages": packages, "environment": environment.directory}, said
 
     # ----------------------------------------------------------------------------------------------------- execute
 

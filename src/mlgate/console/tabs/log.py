@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,11 +15,13 @@ Json = dict[str, Any]
 
 _LOGS = {"SERVER": "Deployment", "CONSOLE": "What it prints", "ACCESS": "Requests"}
 _LOG_LINES = 500
+_LATE_SECONDS = 10.0  # lines are written some seconds after what they tell of
 
 
 async def log(visit: Visit, name: str, is_unsettled: Callable[[], Awaitable[bool]]) -> None:
-    """The last lines of what the server did, of what the model prints, or of how it answered; followed as long as the
-    version is not settled."""
+    """The last lines of what the server did, of what the model prints, or of how it answered; followed until the
+    version is settled and its last lines are in."""
+    last_unsettled = time.monotonic()
     with ui.element("div").classes("card"):
         with ui.row().classes("actions"):
             kind = ui.toggle(_LOGS, value="SERVER").props("no-caps dense flat")
@@ -28,8 +31,10 @@ async def log(visit: Visit, name: str, is_unsettled: Callable[[], Awaitable[bool
         box.props["aria-label"] = "Log"
 
     async def load() -> bool:
+        nonlocal last_unsettled
         lines = await visit.api.version_log(name, kind.value, _LOG_LINES)
-        follows = await is_unsettled()
+        if await is_unsettled():
+            last_unsettled = time.monotonic()
         if box.is_deleted:
             return False
         box.clear()
@@ -38,7 +43,7 @@ async def log(visit: Visit, name: str, is_unsettled: Callable[[], Awaitable[bool
                 parts.hint("No lines yet.")
             for line in lines:
                 ui.label(_log_line(line)).classes("log-line")
-        return follows
+        return time.monotonic() - last_unsettled < _LATE_SECONDS
 
     kind.on_value_change(visit.act(load))
     if await load():

@@ -38,7 +38,8 @@ class GaussianProcess:
         self.condition(x, y)
 
     def condition(self, x: Array, y: Array) -> None:
-        """Take these observations instead of the ones before; the hyperparameters stay."""
+        """Take these observations instead of the ones before; the hyperparameters stay. Where `y` has columns, each is
+        a case of its own, and there are as many means."""
         self.x, self.curves = x, _curves(x)
         k = self._kernel(x)
         k.flat[:: len(x) + 1] += self.noise + _JITTER
@@ -52,8 +53,16 @@ class GaussianProcess:
         prior = self.variance + self.trend * np.square(_curves(a)).sum(axis=1)
         return k @ self.alpha, np.sqrt(np.maximum(prior - np.square(v).sum(axis=0), 1e-12))
 
-    def slopes(self, a: Array, columns: Indices) -> tuple[float, float, Array, Array]:
-        """Mean and standard deviation at one point, and how both change along these columns."""
+    def drawn(self, a: Array, normals: Array) -> Array:
+        """Outcomes that these points may have together: a row for each row of standard normal numbers."""
+        k = self._kernel(a)
+        v = solve_triangular(self.cholesky, k.T, lower=True, check_finite=False)
+        covariance = self._between(a, a, _curves(a)) - v.T @ v
+        covariance.flat[:: len(a) + 1] += 1e-6 * (self.variance + self.trend)
+        return np.asarray(k @ self.alpha + normals @ np.linalg.cholesky(covariance).T)
+
+    def slopes(self, a: Array, columns: Indices) -> tuple[Array, float, Array, Array]:
+        """Means and standard deviation at one point, and how they change along these columns."""
         gaps, line = self.x - a, 2 * a - 1
         weighted, curves = gaps * self.weights, np.concatenate([line, line * line])
         squared = np.einsum("ij,ij->i", weighted, gaps)
@@ -61,21 +70,24 @@ class GaussianProcess:
         e = self.variance * np.exp(-r)
         k = (1 + r + (5 / 3) * squared) * e + self.trend * (self.curves @ curves)
         # Mean and what the observations explain of the variance are both this kernel times a vector; so are the slopes.
-        both = np.array([self.alpha, lapack.dpotrs(self.cholesky.T, k, lower=0)[0]])
-        mean, explained = (both @ k).tolist()
-        sd = math.sqrt(max(self.variance + self.trend * float(curves @ curves) - explained, 1e-12))
-        lines, squares = (both @ self.curves).reshape(2, 2, -1).swapaxes(0, 1)
+        both = np.vstack([self.alpha.T, lapack.dpotrs(self.cholesky.T, k, lower=0)[0]])
+        values = both @ k
+        sd = math.sqrt(max(self.variance + self.trend * float(curves @ curves) - float(values[-1]), 1e-12))
+        lines, squares = (both @ self.curves).reshape(len(both), 2, -1).swapaxes(0, 1)
         slopes = (both * ((5 / 3) * (1 + r) * e)) @ weighted + (2 * self.trend) * (lines + 2 * line * squares)
         half_prior = (2 * self.trend) * line * (1 + 2 * line * line)
-        return mean, sd, slopes[0, columns], (half_prior - slopes[1])[columns] / sd
+        return values[:-1], sd, slopes[:-1, columns], (half_prior - slopes[-1])[columns] / sd
 
     def _kernel(self, a: Array) -> Array:
         """The kernel between these points and the observed ones."""
+        return self._between(a, self.x, self.curves)
+
+    def _between(self, a: Array, b: Array, curves: Array) -> Array:
         weighted = a * self.weights
-        squared = (weighted * a).sum(axis=1)[:, None] + np.square(self.x) @ self.weights - 2 * weighted @ self.x.T
+        squared = (weighted * a).sum(axis=1)[:, None] + np.square(b) @ self.weights - 2 * weighted @ b.T
         np.maximum(squared, 0.0, out=squared)
         r = _ROOT5 * np.sqrt(squared)
-        k = (1 + r + (5 / 3) * squared) * (self.variance * np.exp(-r)) + self.trend * (_curves(a) @ self.curves.T)
+        k = (1 + r + (5 / 3) * squared) * (self.variance * np.exp(-r)) + self.trend * (_curves(a) @ curves.T)
         return np.asarray(k)
 
 

@@ -53,9 +53,10 @@ class Place:
 
     def token(self, principal: str) -> str:
         """What `mlgate admin token` prints, without a process for each."""
-        from mlgate import app, settings
+        from mlgate import settings
+        from mlgate.app import admin
 
-        return app.issue_token(settings.load({"data_dir": str(self.data)}, {}), principal, 3600.0)[0]
+        return admin.issue_token(settings.load({"data_dir": str(self.data)}, {}), principal, 3600.0)[0]
 
     def serve(self, **settings: str) -> None:
         """Start the server; `ready` waits for it."""

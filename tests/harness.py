@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from mlgate import app
+from mlgate.app import admin
 from mlgate.settings import Settings, load
 
 OWNER = "user:ada@example.com"
@@ -64,7 +64,7 @@ class Server:
 
     def initialize(self) -> Server:
         """As `mlgate admin init`."""
-        app.initialize(self._told(), self.owner, self.project)
+        admin.initialize(self._told(), self.owner, self.project)
         return self
 
     def start(self, port: int = 0) -> Server:
@@ -110,7 +110,7 @@ class Server:
     def token(self, principal: str = OWNER, lifetime: str = "3600s") -> str:
         """A bearer token, remembered; another lifetime makes a new one."""
         if principal not in self._tokens or lifetime != "3600s":
-            bearer, _ = app.issue_token(self._told(), principal, float(lifetime.removesuffix("s")))
+            bearer, _ = admin.issue_token(self._told(), principal, float(lifetime.removesuffix("s")))
             if lifetime != "3600s":
                 return bearer
             self._tokens[principal] = bearer

@@ -33,7 +33,8 @@ from typing import IO, Any
 
 import structlog
 
-from mlgate import app
+from mlgate.app.confinement import confinement
+from mlgate.app.places import open_store, places
 from mlgate.core.errors import FailedPrecondition
 from mlgate.logs import configure
 from mlgate.settings import Settings
@@ -71,13 +72,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT. Raises FailedPrecondition when the server cannot start."""
-        app.open_store(self._settings).close()  # says what is wrong before anything is started, and migrates
+        open_store(self._settings).close()  # says what is wrong before anything is started, and migrates
         lock = self._lock()
         listening = self._listen(self._settings.port)
         self._settings = replace(self._settings, port=listening.getsockname()[1])
         if self._settings.console_port >= 0 and find_spec("nicegui"):
             self._console = self._listen_for_console()
-        sandbox = app.confinement(self._settings)
+        sandbox = confinement(self._settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
         given = {"sandbox": asdict(sandbox)}
@@ -97,7 +98,7 @@ class Supervisor:
         return 0
 
     def _lock(self) -> IO[str]:
-        place = app.places(self._settings).lock
+        place = places(self._settings).lock
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = place.open("w")
         try:
@@ -175,7 +176,7 @@ class Supervisor:
             workers=self._settings.workers,
         )
         if console:
-            app.places(self._settings).console.write_text(console + "\n")
+            places(self._settings).console.write_text(console + "\n")
         if sys.stderr.isatty():
             print(f"mlgate serves on {url} (Ctrl-C stops it).", file=sys.stderr)
             if console:
@@ -222,7 +223,7 @@ class Supervisor:
                     process.wait()
         if self._ready_file:
             self._ready_file.unlink(missing_ok=True)
-        app.places(self._settings).console.unlink(missing_ok=True)
+        places(self._settings).console.unlink(missing_ok=True)
         log.info("stopped")
 
 
@@ -252,6 +253,7 @@ def _raise_file_limit() -> None:
 def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
     import uvicorn
 
+    from mlgate.app.api import api
     from mlgate.http.protocol import BoundedProtocol
 
     _raise_file_limit()
@@ -267,7 +269,7 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
             os.close(ready)
 
     config = uvicorn.Config(
-        app.api(settings, {"sandbox": {k: plan["sandbox"][k] for k in ("mode", "reason")}}),
+        api(settings, {"sandbox": {k: plan["sandbox"][k] for k in ("mode", "reason")}}),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -282,7 +284,9 @@ def _run_api(settings: Settings, plan: Mapping[str, Any]) -> None:
 
 
 def _run_worker(settings: Settings, plan: Mapping[str, Any]) -> None:
-    worker, supervisor = app.worker(settings, plan["sandbox"])
+    from mlgate.app.worker import worker as build
+
+    worker, supervisor = build(settings, plan["sandbox"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     os.write(plan["ready"], b"r")
@@ -295,7 +299,9 @@ def _run_worker(settings: Settings, plan: Mapping[str, Any]) -> None:
 
 def _run_runner(settings: Settings, plan: Mapping[str, Any]) -> None:
     """Its end ends no job: those go on under their keepers, and the next runner takes them up."""
-    runner = app.runner(settings, plan["sandbox"])
+    from mlgate.app.runner import runner as build
+
+    runner = build(settings, plan["sandbox"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: runner.stop())
     os.write(plan["ready"], b"r")
@@ -307,7 +313,7 @@ def _run_console(settings: Settings, plan: Mapping[str, Any]) -> None:
     from mlgate.console.app import run
 
     os.close(plan["ready"])
-    where = app.places(settings)
+    where = places(settings)
     run(settings, socket.socket(fileno=plan["socket"]), where.sessions)
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlgate.app import open_store
+from mlgate.app.places import open_store
 from mlgate.core.iam.policy import Binding, Policy
 from mlgate.core.iam.roles import DOCUMENTED, permissions_by_role
 from mlgate.settings import Settings

@@ -27,7 +27,7 @@ from tests.harness import OWNER, PROJECT
 ROUNDS = int(os.environ.get("MLGATE_FAULT_ROUNDS", "2"))
 SEED = int(os.environ.get("MLGATE_SOAK_SEED", "20261122"))
 #: How long the writer waits for an answer while a process is stopped.
-SOON = 3.0
+SOON = 1.0
 pytestmark = pytest.mark.xdist_group("faults")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mlgate import app
+from mlgate.app import admin
 from mlgate.http.asgi import App
 from mlgate.ports import Store, Transaction
 from mlgate.settings import Settings
@@ -79,7 +79,7 @@ class HeldStore(Held):
 def offices() -> Iterator[tuple[Office, Office]]:
     """Two processes' worth of server on one database."""
     with scratch() as directory:
-        app.initialize(Settings(data_dir=str(directory)), OWNER, PROJECT)
+        admin.initialize(Settings(data_dir=str(directory)), OWNER, PROJECT)
         first, second = (Office(directory, "documented") for _ in range(2))
         ada = first.sign_in(OWNER)
         first.done(ada, "POST", f"{P}/models", {"name": "m"})

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from mlgate import app
+from mlgate.app import admin
 from mlgate.ports import Record
 from mlgate.settings import Settings
 from tests.harness import OWNER, PROJECT, Server, mlgate
@@ -46,7 +46,7 @@ class ConsoleServer(Server):
 
     def link(self, principal: str, seconds: float = 3600) -> str:
         """As `login_link`, without the command line, which takes a second to start."""
-        code = app.login_code(Settings(data_dir=str(self.data_dir)), principal, seconds)
+        code = admin.login_code(Settings(data_dir=str(self.data_dir)), principal, seconds)
         return f"{self.console}/sign-in#code={code}"
 
     def login_link(self, principal: str, *more: str) -> str:

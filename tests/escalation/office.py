@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from mlgate import app
 from mlgate.adapters.identity.tokens import new_token
 from mlgate.api.call import Head, Request, Services
+from mlgate.app.api import services as services_of
 from mlgate.http.asgi import App
 from mlgate.settings import Settings
 
@@ -54,7 +54,7 @@ class _Given:
 class Office:
     def __init__(self, data_dir: Path, catalogue: str) -> None:
         settings = Settings(data_dir=str(data_dir), role_catalogue=catalogue, public_url=URL)
-        self.services: Services = replace(app.services(settings, {}), executor=AtOnce())
+        self.services: Services = replace(services_of(settings, {}), executor=AtOnce())
         self._app = App(self.services)
         self._runner = asyncio.Runner()
         make_key = cache(self.services.identity.make_key)  # one pair for all keys: making them is all that is slow

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mlgate import app
+from mlgate.app import admin
 from mlgate.core.iam.policy import EMPTY, Binding, Policy, condition_from_plain
 from mlgate.core.names import ORGANIZATION, parent_of
 from mlgate.ports import Author, Record
@@ -101,7 +101,7 @@ class World:
 
 
 def build(data_dir: Path, catalogue: str) -> World:
-    app.initialize(Settings(data_dir=str(data_dir)), OWNER, ALPHA.partition("/")[2])
+    admin.initialize(Settings(data_dir=str(data_dir)), OWNER, ALPHA.partition("/")[2])
     office = Office(data_dir, catalogue)
     try:
         return _furnished(office, data_dir, catalogue)

@@ -11,7 +11,7 @@ import httpx
 
 from mlgate.adapters.db.store import SqlStore
 from mlgate.adapters.identity.tokens import new_token
-from mlgate.app import open_store
+from mlgate.app.places import open_store
 from mlgate.ports import Transaction
 from mlgate.settings import Settings
 from tests.harness import OWNER, Server

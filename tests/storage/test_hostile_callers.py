@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 import pytest
 
-from mlgate import app
 from mlgate.adapters.blobs.files import FileBlobs, FileWriter
 from mlgate.adapters.db.migrate import migrate
 from mlgate.adapters.db.store import SqlStore, sqlite_url
@@ -26,8 +25,11 @@ from mlgate.api import audit, storage
 from mlgate.api.handlers import buckets, uploads
 from mlgate.api.messages.message import MAX_FAULTS, decode
 from mlgate.api.messages.storage import ComposeRequest, Object
+from mlgate.app import admin
+from mlgate.app.api import services as services_of
 from mlgate.core.errors import Aborted, InvalidArgument
 from mlgate.core.storage import parse_content_range, parse_range
+from mlgate.http.asgi import App
 from mlgate.ports import Record
 from mlgate.settings import Settings
 from tests.harness import PROJECT, Server
@@ -155,13 +157,13 @@ Body = Callable[[httpx.AsyncClient], Awaitable[None]]
 def here(tmp_path: Path) -> Callable[[Body], None]:
     """Runs what asks a server in this process, in which things can be held up; it has a bucket, `here`."""
     settings = Settings(data_dir=str(tmp_path / "data"))
-    app.initialize(settings, "user:ada@example.com", PROJECT)
-    token, _ = app.issue_token(settings, "user:ada@example.com", 3600)
+    admin.initialize(settings, "user:ada@example.com", PROJECT)
+    token, _ = admin.issue_token(settings, "user:ada@example.com", 3600)
 
     def run(body: Body) -> None:
         async def inside() -> None:
-            services = app.services(settings, {})
-            transport = httpx.ASGITransport(app=app.App(services))  # type: ignore[arg-type]
+            services = services_of(settings, {})
+            transport = httpx.ASGITransport(app=App(services))  # type: ignore[arg-type]
             headers = {"Authorization": f"Bearer {token}"}
             try:
                 async with httpx.AsyncClient(transport=transport, base_url="http://here", headers=headers) as client:

@@ -46,7 +46,7 @@ class Identity(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything behind the door; made once by `app.py`."""
+    """Everything behind the door; made once by `app/api.py`."""
 
     registry: Registry
     store: Store

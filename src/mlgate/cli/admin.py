@@ -58,10 +58,10 @@ def init(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Create the database, the organization, and a first project. Refuses to run twice."""
-    from mlgate import app
+    from mlgate.app import admin
 
     settings = load_settings(data_dir=data_dir, database_url=database_url)
-    app.initialize(settings, owner, project)
+    admin.initialize(settings, owner, project)
     typer.echo(f"Created project {project} with Owner {owner} in {settings.data_dir}.", err=True)
     typer.echo(f"Next: mlgate serve --data-dir {settings.data_dir}", err=True)
 
@@ -74,9 +74,9 @@ def token(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Print a bearer token for a principal. Works while the server runs."""
-    from mlgate import app
+    from mlgate.app import admin
 
-    bearer, _ = app.issue_token(
+    bearer, _ = admin.issue_token(
         load_settings(data_dir=data_dir, database_url=database_url), principal, _seconds(lifetime)
     )
     typer.echo(bearer)
@@ -90,11 +90,11 @@ def login_link(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Print a link that signs a person in to the console, once, within ten minutes. Works while the server runs."""
-    from mlgate import app
+    from mlgate.app import admin
 
     settings = load_settings(data_dir=data_dir, database_url=database_url)
-    code = app.login_code(settings, principal, _seconds(lifetime))
-    address = settings.console_url or app.console_address(settings)
+    code = admin.login_code(settings, principal, _seconds(lifetime))
+    address = settings.console_url or admin.console_address(settings)
     typer.echo(f"{address.rstrip('/')}/sign-in#code={code}")
 
 

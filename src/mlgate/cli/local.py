@@ -62,14 +62,14 @@ def predict(
 ) -> Any:
     """Load a model with this machine's own Python, and print its predictions. Only for models that you trust: loading
     one runs its code."""
-    from mlgate import app
+    from mlgate.app.local import predict_locally
 
     body = read_body(json_instances, json_request, text_instances)
     if signature_name:
         body = json.dumps({**json.loads(body), "signature_name": signature_name}).encode()
     if not model_dir.is_dir():
         raise Failure("INVALID_ARGUMENT", f"{model_dir} is no directory.")
-    answer = app.predict_locally(model_dir.resolve(), framework.upper().replace("-", "_"), body)
+    answer = predict_locally(model_dir.resolve(), framework.upper().replace("-", "_"), body)
     if "error" in answer:
         raise Failure("INVALID_ARGUMENT", str(answer["error"]))
     return answer

@@ -21,12 +21,12 @@ Framework = Annotated[str, typer.Option(help="scikit-learn, xgboost or tensorflo
 @verb(group, "list", columns=("name", "runtimeVersion", "pythonVersion", "holds", "state"))
 def list_(data_dir: DataDir = None) -> list[dict[str, Any]]:
     """List the environments, and on standard error what the names of the old service stand for."""
-    from mlgate import app
+    from mlgate.app.environments import environments
 
-    environments = app.environments(load_settings(data_dir=data_dir))
-    for note in environments.notes():
+    known = environments(load_settings(data_dir=data_dir))
+    for note in known.notes():
         output.note(note)
-    return environments.rows()
+    return known.rows()
 
 
 @verb(group)
@@ -37,11 +37,11 @@ def describe(
     data_dir: DataDir = None,
 ) -> list[dict[str, Any]]:
     """Show where models run that ask for a runtime version: the environment, its packages, its lock."""
-    from mlgate import app
+    from mlgate.app.environments import environments
 
-    environments = app.environments(load_settings(data_dir=data_dir))
+    known = environments(load_settings(data_dir=data_dir))
     python = python_version or _python_of(runtime_version)
-    return [environments.describe(runtime_version, python, each) for each in _asked(framework)]
+    return [known.describe(runtime_version, python, each) for each in _asked(framework)]
 
 
 @verb(group)
@@ -52,15 +52,15 @@ def build(
     data_dir: DataDir = None,
 ) -> list[dict[str, Any]]:
     """Build a runtime version's environments now, so that no deployment waits for it."""
-    from mlgate import app
+    from mlgate.app.environments import environments
 
-    environments = app.environments(load_settings(data_dir=data_dir))
+    known = environments(load_settings(data_dir=data_dir))
     python = python_version or _python_of(runtime_version)
     wanted = {choose(runtime_version, python, each).name for each in _asked(framework)}
     for runtime in CATALOGUE:
         if runtime.name in wanted:
-            environments.builder.build(runtime, output.note)
-    return [row for row in environments.rows() if row["name"] in wanted]
+            known.builder.build(runtime, output.note)
+    return [row for row in known.rows() if row["name"] in wanted]
 
 
 def _python_of(runtime_version: str) -> str:

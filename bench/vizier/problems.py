@@ -1,4 +1,5 @@
-"""The problems of the yardstick: 12 that the optimizer was built with, 6 that were kept away from it.
+"""The problems of the yardstick: 12 that the optimizer was built with, 6 that were kept away from it, and some of both
+asked for in batches.
 
 A problem is a StudyConfig in wire form, a function of the active parameters, and a score of what was tried. The score
 is the regret of the best trial by what was observed, measured without noise; with two objectives the share of the
@@ -14,7 +15,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -374,3 +375,6 @@ _HELD_OUT: list[Callable[[], Problem | TwoObjectives]] = [
 
 ALL = {problem.name: problem for problem in (make() for make in _CORE + _HELD_OUT)}
 CORE, HELD_OUT = list(ALL)[: len(_CORE)], list(ALL)[len(_CORE) :]
+for _name in ("schaffers-4", "ellipsoid-8", "mixed-9", "hpo-svm", "sphere-4-noisy", "mixed-6"):
+    ALL[f"{_name}-b5"] = replace(ALL[_name], name=f"{_name}-b5", batch=5)  # type: ignore[type-var]
+IN_BATCHES = [name for name, problem in ALL.items() if problem.batch > 1]

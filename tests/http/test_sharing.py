@@ -58,7 +58,7 @@ def test_no_call_is_allowed_after_the_revocation_was_acknowledged(make_server: C
                     status = mine(BOB, "GET", path).status_code
                     answers.append((began, time.monotonic(), status))
 
-        callers = [threading.Thread(target=call) for _ in range(3)]
+        callers = [threading.Thread(target=call, daemon=True) for _ in range(3)]
         for caller in callers:
             caller.start()
         periods = []

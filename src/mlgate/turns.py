@@ -36,9 +36,11 @@ class Turns:
     def _run(self) -> None:
         steps, self._steps = self._steps, []
         self._is_running = True
-        for step in steps:
-            step()
-        self._is_running = False
+        try:
+            for step in steps:
+                step()
+        finally:
+            self._is_running = False
         lasts, self._last = self._last, []
         for last in lasts:
             last()

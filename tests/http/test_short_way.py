@@ -72,7 +72,9 @@ class Wire:
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         while len(self.unread) < int(headers["content-length"]):
-            self.unread += self.socket.recv(65536)
+            data = self.socket.recv(65536)
+            assert data, f"closed in the middle of an answer: {head!r} {self.unread!r}"
+            self.unread += data
         size = int(headers["content-length"])
         body, self.unread = self.unread[:size], self.unread[size:]
         return int(first.split()[1]), headers, body
@@ -154,7 +156,6 @@ def test_a_known_head_with_a_strange_length_is_read_as_any_other(api: Api, lengt
         for wire in (known, fresh):
             head = wire.head(length=23).replace(b"Content-Length: 23", b"Content-Length: " + length)
             wire.socket.sendall(head + BODY)
-            wire.socket.shutdown(socket.SHUT_WR)
             answers.append(wire.answer()[0])
     assert answers[0] == answers[1]
 

@@ -83,7 +83,7 @@ class _Short:
             future = self.coroutine.send(None)
         except StopIteration as end:
             self.protocol.answered(self, end.value)
-        except ClientGone:
+        except (ClientGone, asyncio.CancelledError):  # who asked is gone, or what was awaited
             self.protocol.answered(self, b"")
         except Exception:  # the application answers its own faults; this is the last resort
             log.exception("fault on the short way")

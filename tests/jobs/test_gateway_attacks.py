@@ -126,6 +126,14 @@ def say(gateway: Gateway, data: bytes) -> bytes:
     return found
 
 
+def until_ok(connection: socket.socket) -> None:
+    found = b""
+    while not found.endswith(b"ok"):
+        piece = connection.recv(1000)
+        assert piece, found
+        found += piece
+
+
 def request(target: str, method: str = "GET", *headers: str, body: str = "", host: str = "localhost") -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
     if body:
@@ -458,9 +466,7 @@ def test_a_host_that_is_named_in_full_can_be_reached_without_the_token(
 def test_after_the_end_nothing_is_answered_and_what_was_under_way_is_cut(gateway: Gateway, recorder: Recorder) -> None:
     with socket.create_connection(address(gateway), 60) as idle, socket.create_connection(address(gateway), 60) as busy:
         idle.sendall(request(OBJECT))
-        found = b""
-        while not found.endswith(b"ok"):
-            found += idle.recv(1000)
+        until_ok(idle)
         busy.sendall(request(OBJECT, "PUT", "Content-Length: 1000") + b"half of it")
         gateway.close()
         for connection in (idle, busy):
@@ -479,9 +485,7 @@ def test_a_tunnel_does_not_outlive_the_job(gateway: Gateway, recorder: Recorder)
         assert outside.recv(1000).startswith(b"HTTP/1.1 200")
         with context.wrap_socket(outside, server_hostname="storage.googleapis.com") as inside:
             inside.sendall(request(OBJECT))
-            found = b""
-            while not found.endswith(b"ok"):
-                found += inside.recv(1000)
+            until_ok(inside)
             gateway.close()
             with suppress(OSError):
                 inside.sendall(request(OBJECT))

@@ -134,7 +134,7 @@ class Relay:
                 there.putheader("Connection", "close")
                 _send(there, body, length)
             except (BrokenPipeError, ConnectionResetError):
-                if exchange.is_broken:
+                if exchange.is_broken or there.sock is None:  # the caller hung up, or nothing was begun
                     raise
                 # else the server has answered before it read everything, and hung up
             answer = there.getresponse()

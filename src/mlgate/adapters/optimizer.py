@@ -20,6 +20,8 @@ from typing import Any
 from mlgate.core import errors
 
 IDLE_SECONDS = 900.0
+#: How long it may think: while a caller waits, and where nobody does.
+ANSWERED_SECONDS, THOUGHT_SECONDS = 10.0, 600.0
 #: Importing numpy and scipy takes long on a busy machine, and says nothing about the study.
 STARTING_SECONDS = 60.0
 _READY = b"ready\n"

@@ -10,7 +10,7 @@ from mlgate.adapters.blobs.files import FileBlobs
 from mlgate.adapters.hosts.client import SocketModelHost
 from mlgate.adapters.identity.tokens import TokenIdentity
 from mlgate.adapters.lines import LogFiles, TableFiles
-from mlgate.adapters.optimizer import ProcessOptimizer
+from mlgate.adapters.optimizer import ANSWERED_SECONDS, ProcessOptimizer
 from mlgate.adapters.system import RandomIds, SystemClock
 from mlgate.api.call import Services
 from mlgate.api.methods import registry
@@ -22,8 +22,6 @@ from mlgate.core.iam.roles import catalogue, permissions_by_role
 from mlgate.http.asgi import App
 from mlgate.settings import Settings
 from mlgate.snapshot import Snapshot
-
-_ANSWERED_SECONDS = 10.0  # that the optimizer may think while a caller waits
 
 
 def services(settings: Settings, health: Mapping[str, Any]) -> Services:
@@ -59,7 +57,7 @@ def services(settings: Settings, health: Mapping[str, Any]) -> Services:
         executor=executor,
         models_dir=places(settings).models,
         interpreter=environments(settings).interpreter,
-        optimizer=ProcessOptimizer(_ANSWERED_SECONDS),
+        optimizer=ProcessOptimizer(ANSWERED_SECONDS),
         health=lambda: dict(health),
     )
 

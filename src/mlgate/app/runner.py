@@ -11,7 +11,7 @@ from typing import Any
 
 from mlgate.adapters.blobs.files import FileBlobs
 from mlgate.adapters.identity.tokens import new_token
-from mlgate.adapters.optimizer import ProcessOptimizer
+from mlgate.adapters.optimizer import THOUGHT_SECONDS, ProcessOptimizer
 from mlgate.adapters.runners.local import LocalRunner
 from mlgate.adapters.system import SystemClock
 from mlgate.app.confinement import sandbox_of
@@ -26,8 +26,6 @@ from mlgate.runner.watched import TOKEN_SECONDS
 from mlgate.settings import Settings, slots_of
 from mlgate.slots import Slots
 from mlgate.snapshot import Snapshot
-
-_THOUGHT_SECONDS = 600.0  # that the optimizer may think
 
 
 def runner(settings: Settings, confined: Mapping[str, Any]) -> Runner:
@@ -59,7 +57,7 @@ def runner(settings: Settings, confined: Mapping[str, Any]) -> Runner:
         blobs=blobs,
         runner=local,
         environments=environments(settings),
-        optimizer=ProcessOptimizer(_THOUGHT_SECONDS),
+        optimizer=ProcessOptimizer(THOUGHT_SECONDS),
         clock=clock,
         settings=settings,
         slots=slots,

@@ -21,7 +21,7 @@ from mlgate.adapters.hosts.sandbox import Sandbox, for_jobs
 from mlgate.adapters.hosts.supervisor import ModelSupervisor
 from mlgate.adapters.identity.tokens import new_token
 from mlgate.adapters.lines import LogFiles
-from mlgate.adapters.optimizer import ProcessOptimizer
+from mlgate.adapters.optimizer import THOUGHT_SECONDS, ProcessOptimizer
 from mlgate.adapters.runners.gateway import Gateway
 from mlgate.adapters.system import SystemClock
 from mlgate.api.handlers.uploads import expire_uploads
@@ -43,7 +43,6 @@ from mlgate.worker.loop import AT_ONCE, Worker
 from mlgate.worker.suggest import Suggester
 from mlgate.worker.version_log import VersionLog
 
-_THOUGHT_SECONDS = 600.0  # that the optimizer may think
 log = structlog.get_logger("mlgate")
 
 
@@ -88,7 +87,7 @@ def worker(settings: Settings, confined: Mapping[str, Any]) -> tuple[Worker, Mod
         most_processes=nodes_of(settings),
         gateway=_gateways(store, snapshot, settings, sandbox_of(confined)),
     )
-    suggester = Suggester(store, ProcessOptimizer(_THOUGHT_SECONDS), clock)
+    suggester = Suggester(store, ProcessOptimizer(THOUGHT_SECONDS), clock)
     stopping, working = threading.Event(), Slots(AT_ONCE)
     builds = Builds(environments(settings), working, stopping)
     deployer = Deployer(store, snapshot, blobs, supervisor, builds, clock, settings, where.models, version_log.said)

@@ -30,7 +30,7 @@ from mlgate.ports import Record, Task, Transaction
 STUDY, TRIAL, OPERATION, SUGGEST = "study", "trial", "operation", "suggest_trials"
 MAX_TRIALS = 1000
 #: Inserting is tried so often before points count that were computed without the trials that came in between.
-FRESH_TRIES, MOST_TRIES = 1, 20
+FRESH_TRIES, MOST_TRIES = 1, 12
 Json = dict[str, Any]
 #: Parameters of trials to be.
 Points = list[list[Json]]

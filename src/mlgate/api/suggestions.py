@@ -4,7 +4,8 @@
 2. Else the client waits in line at the study. The points for the first in line are computed outside any transaction.
 3. In one transaction everybody in that batch is authorized again and gets trials, if no trial came in between (another
    process, or a person who adds one). Else the points are computed again; after some tries those that nobody has taken
-   are good enough, so that every round brings somebody forward.
+   are good enough, so that every round brings somebody forward. Processes that look at the same trials compute the
+   same points, so who was late asks for as many more as came in between.
 
 What takes long, many trials for one client or a study that has shown to be slow, is a running operation instead, which
 the worker ends (`worker/suggest.py`).
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from mlgate import studies
@@ -153,8 +155,10 @@ def _end(client: _Client, outcome: Operation | Exception) -> None:
 
 async def _serve_batch(services: Services, study: str, batch: list[_Client]) -> None:
     """Raises what everybody in the batch is to hear."""
+    spare = 0
     for tries in range(studies.MOST_TRIES):
-        before, question = await on_executor(services, lambda b=batch: _look(services, study, b))  # type: ignore[misc]
+        look = partial(_look, services, study, batch, spare)
+        before, question = await on_executor(services, look)
         round_ = _Round(services, before, question["count"], tries >= studies.FRESH_TRIES)
         try:
             round_.points = await think(services, question) if question["count"] else []
@@ -170,16 +174,18 @@ async def _serve_batch(services: Services, study: str, batch: list[_Client]) -> 
         batch = [client for client in batch if client not in outcomes]
         if not batch:
             return
+        spare = min(round_.came_between, BATCH)
     raise Aborted(f"{study} changes faster than points are computed; retry.")
 
 
-def _look(services: Services, name: str, batch: list[_Client]) -> tuple[Record, dict[str, Any]]:
+def _look(services: Services, name: str, batch: list[_Client], spare: int) -> tuple[Record, dict[str, Any]]:
     with services.store.read() as tx:
         study = tx.get(name)
         if study is None or study.kind != studies.STUDY:
             raise NotFound(f"Resource '{name}' was not found.")
         count = studies.lacking(tx, study, {client.id: client.count for client in batch})
-        return study, studies.question(study, services.completed.told(tx, study) if count else [], count)
+        told = services.completed.told(tx, study) if count else []
+        return study, studies.question(study, told, count + spare if count else 0)
 
 
 @dataclass
@@ -193,6 +199,7 @@ class _Round:
     points: Points = field(default_factory=list)
     fault: str = ""
     is_slow: bool = False
+    came_between: int = 0
 
     def hand_out(self, batch: Sequence[_Client]) -> dict[_Client, Operation | Exception]:
         """What became of each client; who needs points that are not there is left out."""
@@ -201,7 +208,8 @@ class _Round:
             study = tx.get(self.before.name)
             if study is None or study.uid != self.before.uid:
                 raise NotFound(f"Resource '{self.before.name}' was not found.")
-            is_fresh = study.hidden["next"] == self.before.hidden["next"]
+            self.came_between = study.hidden["next"] - self.before.hidden["next"]
+            is_fresh = not self.came_between
             if not (is_fresh or self.stale_is_fine or self.fault or self.is_slow):
                 return {}
             points = self.points if is_fresh else studies.untaken(tx, study, self.before.hidden["next"], self.points)
